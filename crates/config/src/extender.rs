@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use http::Uri;
+use rustls_pki_types::ServerName;
 use secondmate_model::{duration, url};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
@@ -236,11 +238,35 @@ fn is_base64(text: &str) -> bool {
         && data.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/')
 }
 
-/// kube-scheduler's rules for `extenders`.
+/// Whether its URL is one that a client for HTTP can be made for.
+fn has_url(extender: &Extender) -> bool {
+    let url = extender.bare_url().parse::<Uri>();
+    url.is_ok_and(|url| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some())
+}
+
+/// kube-scheduler's rules for `extenders`, and one more: each has a URL and a server name that can be used. kube-scheduler starts without
+/// them, and each call fails.
 pub(crate) fn validate(extenders: &[Extender], path: &Path, problems: &Problems) {
     let mut managed: Vec<&str> = Vec::new();
     for (index, extender) in extenders.iter().enumerate() {
         let path = path.index(index);
+        if !has_url(extender) {
+            problems.invalid(
+                &path.child("urlPrefix"),
+                quoted(extender.bare_url()),
+                "must be a URL with http:// or https:// and a host (e.g. http://gpu-extender.kube-system:8080/scheduler)",
+            );
+        }
+        if let Some(tls) = &extender.tls_config
+            && !tls.server_name.is_empty()
+            && ServerName::try_from(tls.server_name.as_str()).is_err()
+        {
+            problems.invalid(
+                &path.child("tlsConfig").child("serverName"),
+                quoted(&tls.server_name),
+                "is neither a DNS name nor an address",
+            );
+        }
         if !extender.prioritize_verb.is_empty() && extender.weight <= 0 {
             problems.invalid(
                 &path.child("weight"),

@@ -7,6 +7,7 @@ use secondmate_framework::ExtensionPoint;
 use secondmate_framework::ExtensionPoint::{
     Bind, Filter, Permit, PostFilter, PreBind, PreEnqueue, PreFilter, PreScore, QueueSort, Reserve, Score,
 };
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The plugins of kube-scheduler 1.37 with the extension points that each implements.
@@ -100,6 +101,8 @@ const SUCCESSORS: [(&str, &str); 12] = [
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginCatalogue {
     plugins: BTreeMap<String, Vec<ExtensionPoint>>,
+    /// Plugins that are made from their arguments, with the extension points of the result, by the path of the arguments.
+    described: BTreeMap<String, (String, Vec<ExtensionPoint>)>,
     /// What is wrong with arguments, by their path.
     refusals: BTreeMap<String, Vec<Refusal>>,
     /// The plugins that have such arguments.
@@ -127,6 +130,7 @@ impl PluginCatalogue {
     pub fn in_tree() -> Self {
         Self {
             plugins: IN_TREE.iter().map(|(name, points)| ((*name).to_owned(), points.to_vec())).collect(),
+            described: BTreeMap::new(),
             refusals: BTreeMap::new(),
             refused: BTreeSet::new(),
         }
@@ -149,15 +153,26 @@ impl PluginCatalogue {
         Ok(())
     }
 
-    /// Adds extension points to a user's plugin, which need not exist yet: several profiles may describe the same plugin, each in its own way.
-    pub fn extend(&mut self, name: impl Into<String>, points: impl IntoIterator<Item = ExtensionPoint>) {
-        let known = self.plugins.entry(name.into()).or_default();
-        for point in points {
-            if !known.contains(&point) {
-                known.push(point);
-            }
+    /// Adds a user's plugin that is made from its arguments, with the extension points of the result. Several profiles may describe the
+    /// same plugin, each in its own way.
+    pub fn describe(&mut self, given: &GivenArguments, points: impl IntoIterator<Item = ExtensionPoint>) {
+        let here: BTreeSet<ExtensionPoint> = points.into_iter().collect();
+        let everywhere = self.plugins.entry(given.plugin.clone()).or_default();
+        everywhere.extend(&here);
+        everywhere.sort_unstable();
+        everywhere.dedup();
+        self.described.insert(given.path.clone(), (given.plugin.clone(), here.into_iter().collect()));
+    }
+
+    /// The plugins as the profile at this path has them: a plugin that it describes acts only at the extension points of this description.
+    pub(crate) fn of_profile(&self, profile: &Path) -> Cow<'_, Self> {
+        let entries = format!("{}[", profile.child("pluginConfig").as_str());
+        let here = self.described.iter().filter(|(args, _)| args.starts_with(&entries));
+        let mut catalogue = Cow::Borrowed(self);
+        for (_, (name, points)) in here {
+            catalogue.to_mut().plugins.insert(name.clone(), points.clone());
         }
-        known.sort_by_key(|point| ExtensionPoint::ALL.iter().position(|other| other == point));
+        catalogue
     }
 
     /// Records that a user's plugin cannot be made from its arguments, and which field of them is at fault. It is reported with all other

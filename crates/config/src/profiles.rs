@@ -32,6 +32,7 @@ pub(crate) fn resolve_profiles(
     let mut merged_plugins: Vec<MergedPlugins> = Vec::with_capacity(list.len());
     for (index, profile) in list.iter().enumerate() {
         let path = path.index(index);
+        let catalogue: &PluginCatalogue = &catalogue.of_profile(&path);
         let name = profile.scheduler_name.clone().unwrap_or_default();
         if name.is_empty() {
             problems

@@ -128,7 +128,7 @@ fn what_cannot_be_read_hides_nothing_but_what_it_would_change() {
             &["leaderElection.renewDeadline: Invalid value: 5", "leaderElection.retryPeriod: "],
         ),
         (
-            "extenders: [{prioritizeVerb: p, weigth: 3}, {prioritizeVerb: p}]\n",
+            "extenders: [{urlPrefix: http://a, prioritizeVerb: p, weigth: 3}, {urlPrefix: http://a, prioritizeVerb: p}]\n",
             &["extenders[0].weigth: unknown", "extenders[1].weight: "],
         ),
         (
@@ -384,9 +384,9 @@ profiles:
   pluginConfig:
   - name: ImageLocality
 extenders:
-- tlsConfig: {certFile: a, keyData: aaaa}
-- tlsConfig: {certFile: a}
-- tlsConfig: {keyData: aaaa}
+- {urlPrefix: http://a, tlsConfig: {certFile: a, keyData: aaaa}}
+- {urlPrefix: http://a, tlsConfig: {certFile: a}}
+- {urlPrefix: http://a, tlsConfig: {keyData: aaaa}}
 ",
     )
     .expect("all of it is valid");

@@ -1,6 +1,8 @@
 //! Which plugins run where: the default profile, and kube-scheduler's rules of precedence by a table.
 
-use secondmate_config::{Configuration, ExtensionPoint, PluginArgs, PluginCatalogue, ResolvedPlugins};
+use secondmate_config::{
+    Configuration, ExtensionPoint, PluginArgs, PluginCatalogue, ResolvedPlugins, plugin_arguments,
+};
 
 const HEADER: &str = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n";
 
@@ -341,6 +343,36 @@ fn names_from_the_command_line() {
         let error = Configuration::for_scheduler_names(&names).expect_err(expected).to_string();
         assert!(error.contains(expected), "{error}");
     }
+}
+
+#[test]
+fn a_plugin_that_profiles_describe_acts_in_each_as_described_there() {
+    use ExtensionPoint::{Filter, Score};
+    let picky = |name: &str, point: &str| {
+        format!(
+            "- schedulerName: {name}\n  plugins: {{{point}: {{enabled: [{{name: Picky}}]}}}}\n  pluginConfig: [{{name: Picky, args: {{guestURL: file:///{name}}}}}]\n"
+        )
+    };
+    let parse = |point: &str| {
+        let text = format!("{HEADER}profiles:\n{}{}", picky("a", point), picky("b", "multiPoint"));
+        let mut catalogue = PluginCatalogue::in_tree();
+        for (given, points) in plugin_arguments(&text).iter().zip([vec![Score], vec![Score, Filter]]) {
+            catalogue.describe(given, points);
+        }
+        assert_eq!(catalogue.points("Picky"), Some(&[Filter, Score][..]));
+        Configuration::parse(&text, &catalogue)
+    };
+    let configuration = parse("multiPoint").expect("valid");
+    let acts = |profile: usize, point: ExtensionPoint| {
+        configuration.profiles[profile].plugins.at(point).iter().any(|plugin| plugin.name == "Picky")
+    };
+    let found = [0, 1].map(|profile| (acts(profile, Filter), acts(profile, Score)));
+    assert_eq!(found, [(false, true), (true, true)]);
+    let error = parse("filter").expect_err("it does not filter there").to_string();
+    assert!(
+        error.contains("plugin \"Picky\" does not extend FilterPlugin plugin; it can be enabled at: score"),
+        "{error}"
+    );
 }
 
 #[test]

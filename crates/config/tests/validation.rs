@@ -129,33 +129,69 @@ fn profile_rules() {
 #[test]
 fn extender_rules() {
     check(
-        "extenders: [{urlPrefix: a, prioritizeVerb: p, weight: -1}]\n",
+        "extenders: [{urlPrefix: http://a, prioritizeVerb: p, weight: -1}]\n",
         &["extenders[0].weight: Invalid value: -1: must have a positive weight applied to it"],
     );
     check(
-        "extenders: [{managedResources: [{name: example.com/foo}, {name: example.com/foo}]}]\n",
+        "extenders: [{urlPrefix: http://a, managedResources: [{name: example.com/foo}, {name: example.com/foo}]}]\n",
         &[
             "extenders[0].managedResources[1].name: Invalid value: \"example.com/foo\": duplicate extender managed resource name",
         ],
     );
     check(
-        "extenders: [{managedResources: [{name: cpu}]}]\n",
+        "extenders: [{urlPrefix: http://a, managedResources: [{name: cpu}]}]\n",
         &[
             "extenders[0].managedResources[0].name: Invalid value: \"cpu\": is an invalid extended resource name",
         ],
     );
     check(
-        "extenders: [{bindVerb: a}, {bindVerb: b}]\n",
+        "extenders: [{urlPrefix: http://a, bindVerb: a}, {urlPrefix: http://a, bindVerb: b}]\n",
         &[
             "extenders: Invalid value: \"found 2 extenders implementing bind\": only one extender can implement bind",
         ],
     );
     for authority in ["caFile: a", "caData: aaaa"] {
         check(
-            &format!("extenders: [{{tlsConfig: {{insecure: true, {authority}}}}}]\n"),
+            &format!("extenders: [{{urlPrefix: http://a, tlsConfig: {{insecure: true, {authority}}}}}]\n"),
             &[
                 "extenders[0].tlsConfig.insecure: Forbidden: insecure and a certificate authority (caFile, caData) exclude each other; remove one",
             ],
+        );
+    }
+}
+
+#[test]
+fn an_extender_has_a_url_and_its_server_a_name() {
+    let url = "must be a URL with http:// or https:// and a host (e.g. http://gpu-extender.kube-system:8080/scheduler)";
+    for (given, shown) in [
+        ("", ""),
+        ("gpu-extender:8080/scheduler", "gpu-extender:8080/scheduler"),
+        ("ftp://gpu-extender", "ftp://gpu-extender"),
+        ("http://", "http://"),
+        ("http://me:secret@gpu extender", "http://gpu extender"),
+    ] {
+        check(
+            &format!("extenders: [{{urlPrefix: '{given}', filterVerb: filter}}]\n"),
+            &[format!("extenders[0].urlPrefix: Invalid value: {shown:?}: {url}").as_str()],
+        );
+    }
+    check(
+        "extenders: [{filterVerb: filter}]\n",
+        &[format!("extenders[0].urlPrefix: Invalid value: \"\": {url}").as_str()],
+    );
+    for url in ["http://10.1.2.3:80", "https://me:secret@gpu-extender/scheduler/", "http://[2001:db8::1]:80"]
+    {
+        check(&format!("extenders: [{{urlPrefix: '{url}'}}]\n"), &[]);
+    }
+    for (name, expected) in [
+        ("gpu.example.com", None),
+        ("10.1.2.3", None),
+        ("gpu:8443", Some("Invalid value: \"gpu:8443\": is neither a DNS name nor an address")),
+    ] {
+        let expected = expected.map(|message| format!("extenders[0].tlsConfig.serverName: {message}"));
+        check(
+            &format!("extenders: [{{urlPrefix: https://a, tlsConfig: {{serverName: '{name}'}}}}]\n"),
+            &expected.iter().map(String::as_str).collect::<Vec<_>>(),
         );
     }
 }

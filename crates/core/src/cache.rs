@@ -1,12 +1,12 @@
-//! The cache: every node, every pod assigned to one, and every pod that we have placed and not yet seen there.
+//! The cache: every node, every pod assigned to one, and every pod that we have placed but not yet seen there.
 //!
 //! ```text
 //! (absent) --assume--> Assumed --add--> Added --update--> Added --remove--> (absent)
 //! (absent) --add-----> Added            Assumed --forget--> (absent)
 //! ```
 //!
-//! It has one owner. A change marks its node; [`Cache::refresh`] brings the marked nodes, and only those, into the snapshot of
-//! the next cycle. Nodes are shared with the snapshot and copied when they change.
+//! It has a single owner. A change marks its node; [`Cache::refresh`] updates the marked nodes, and only those, in the snapshot
+//! for the next cycle. Nodes are shared with the snapshot and copied when they change.
 
 mod images;
 mod zones;
@@ -19,10 +19,10 @@ use secondmate_model::{Atom, Node, NodeInfo, Pod, Uid};
 use std::sync::Arc;
 use zones::Zones;
 
-/// The cache disagrees with the caller about a pod. The cache is unchanged.
+/// The cache disagrees with the caller about a pod. The cache is left unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CacheError {
-    /// Assume: the pod is in the cache already.
+    /// Assume: the pod is already in the cache.
     #[error("pod {0} is in the cache already, it cannot be assumed")]
     Known(Uid),
     /// Forget: the pod has been confirmed.
@@ -48,20 +48,20 @@ impl PodState {
 #[derive(Clone, Debug)]
 struct Entry {
     info: Arc<NodeInfo>,
-    /// There are pods on the node but no Node object, not yet or not any more. It is in no snapshot.
+    /// There are pods on the node but no Node object, either not yet or no longer. Such a node is in no snapshot.
     ghost: bool,
-    /// Listed in `changed`.
+    /// Whether it is listed in `changed`.
     changed: bool,
-    /// State of the image table when the node's image states were last computed.
+    /// Epoch of the image table when the node's image states were last computed.
     images_epoch: u64,
 }
 
 /// Numbers for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheSize {
-    /// Nodes, ghosts not counted.
+    /// Nodes, not counting ghosts.
     pub nodes: usize,
-    /// Pods, assumed ones included.
+    /// Pods, including assumed ones.
     pub pods: usize,
     /// Assumed pods.
     pub assumed_pods: usize,
@@ -70,13 +70,13 @@ pub struct CacheSize {
 /// What the cache knew about a pod that was seen on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Added {
-    /// A pod that the cache did not know.
+    /// The cache did not know the pod.
     New,
     /// An assumed pod, on the node where it was assumed.
     Confirmed,
-    /// An assumed pod, but it went to another node.
+    /// An assumed pod, but on a different node.
     Elsewhere,
-    /// A pod that was known on a node; the newer object has replaced it.
+    /// The pod was already known on a node; the newer object has replaced it.
     Updated,
 }
 
@@ -88,9 +88,9 @@ pub struct Cache {
     assumed: usize,
     zones: Zones,
     images: ImageStates,
-    /// Nodes that changed since the last refresh, in the order in which they first did.
+    /// Nodes that changed since the last refresh, in the order of their first change.
     changed: Vec<Atom>,
-    /// Nodes came or went since the last refresh, or moved between zones.
+    /// Whether nodes were added or removed since the last refresh, or moved between zones.
     list_changed: bool,
     generation: u64,
     touched: Touched,
@@ -103,7 +103,7 @@ impl Cache {
         Self::default()
     }
 
-    /// The pods that come, go and change.
+    /// The pods that are added, removed and changed.
     pub(crate) fn touched(&mut self) -> &mut Touched {
         &mut self.touched
     }
@@ -149,7 +149,7 @@ impl Cache {
         self.nodes.get(name).filter(|e| !e.ghost).map(|e| &e.info)
     }
 
-    /// All pods, and whether each is assumed, sorted by UID. For comparing, not for scheduling.
+    /// All pods, and whether each is assumed, sorted by UID. For comparisons, not for scheduling.
     #[must_use]
     pub fn pods_sorted(&self) -> Vec<(&Arc<Pod>, bool)> {
         let mut pods: Vec<_> = self.pods.values().map(|s| (&s.pod, s.assumed)).collect();
@@ -157,7 +157,7 @@ impl Cache {
         pods
     }
 
-    /// All node names, in the order of a snapshot.
+    /// All node names, in snapshot order.
     #[must_use]
     pub fn node_names(&self) -> Vec<Atom> {
         self.zones.round_robin()
@@ -166,7 +166,7 @@ impl Cache {
     /// Places a pod on its `node_name` before the binding is confirmed.
     ///
     /// # Errors
-    /// The pod is in the cache already.
+    /// If the pod is already in the cache.
     pub fn assume(&mut self, pod: Arc<Pod>) -> Result<(), CacheError> {
         if self.pods.contains_key(&pod.uid) {
             return Err(CacheError::Known(pod.uid.clone()));
@@ -175,10 +175,10 @@ impl Cache {
         Ok(())
     }
 
-    /// Removes an assumed pod. It is no error if the pod is not in the cache: it may have been deleted meanwhile.
+    /// Removes an assumed pod. It is not an error if the pod is not in the cache: it may have been deleted meanwhile.
     ///
     /// # Errors
-    /// The pod was confirmed meanwhile.
+    /// If the pod was confirmed meanwhile.
     pub fn forget(&mut self, uid: &Uid) -> Result<Option<Arc<Pod>>, CacheError> {
         match self.pods.get(uid) {
             None => Ok(None),
@@ -206,7 +206,7 @@ impl Cache {
     /// A pod on a node was deleted or has finished.
     ///
     /// # Errors
-    /// The pod is not in the cache.
+    /// If the pod is not in the cache.
     pub fn remove(&mut self, uid: &Uid) -> Result<Arc<Pod>, CacheError> {
         self.take(uid).ok_or_else(|| CacheError::Unknown(uid.clone()))
     }
@@ -255,7 +255,7 @@ impl Cache {
         }
     }
 
-    /// Adds or replaces a node object; returns the one that it replaces.
+    /// Adds or replaces a node object; returns the one that was replaced.
     pub fn set_node(&mut self, node: Arc<Node>) -> Option<Arc<Node>> {
         let name = node.name.clone();
         let entry = self.nodes.entry(name.clone()).or_insert_with(|| Entry {
@@ -266,12 +266,12 @@ impl Cache {
         });
         let old = (!entry.ghost).then(|| Arc::clone(entry.info.node()));
         entry.ghost = false;
-        // Most updates are heartbeats. While the images stay the same, so does the table, but for a size that was another node's, and no
-        // node's image states are computed again.
+        // Most updates are heartbeats. If the images are the same, so is the table, except for a size that came from another
+        // node, and no node's image states are recomputed.
         if old.as_ref().is_some_and(|old| old.images == node.images) {
             self.images.reported_again(&node);
         } else {
-            // The table's epoch moves, so the node's states are computed again at the next refresh.
+            // This changes the table's epoch, so the node's states are recomputed at the next refresh.
             if let Some(old) = &old {
                 self.images.remove_node(old);
             }
@@ -282,7 +282,7 @@ impl Cache {
         old
     }
 
-    /// Removes a node object. While there are pods on it, the node stays as a ghost, which is in no snapshot.
+    /// Removes a node object. While there are pods on the node, it stays as a ghost, which is in no snapshot.
     pub fn remove_node(&mut self, name: &Atom) -> Option<Arc<Node>> {
         let entry = self.nodes.get_mut(name).filter(|e| !e.ghost)?;
         let old = Arc::clone(entry.info.node());
@@ -302,7 +302,8 @@ impl Cache {
         Some(old)
     }
 
-    /// Forgets which nodes changed, for an owner that takes no snapshots: the list would grow with each node that comes and goes.
+    /// Forgets which nodes changed, for an owner that takes no snapshots: otherwise the list would grow with every node that is
+    /// added and removed.
     pub fn forget_changes(&mut self) {
         for name in std::mem::take(&mut self.changed) {
             if let Some(entry) = self.nodes.get_mut(&name) {
@@ -311,18 +312,18 @@ impl Cache {
         }
     }
 
-    /// Brings a snapshot up to date: only the nodes that changed since the last call are touched, unless nodes came or went.
+    /// Updates a snapshot: touches only the nodes that changed since the last call, unless nodes were added or removed.
     ///
-    /// Returns the names of the nodes that changed, in the order in which they did; `None` where the list was rebuilt.
+    /// Returns the names of the nodes that changed, in order; `None` if the list was rebuilt.
     pub fn refresh(&mut self, snapshot: &mut Snapshot) -> Option<Vec<Atom>> {
         let changed = std::mem::take(&mut self.changed);
         for name in &changed {
-            // Gone again, or a ghost: the list is rebuilt then.
+            // Removed again, or a ghost: in that case the list is rebuilt.
             let Some(entry) = self.nodes.get_mut(name).filter(|e| e.changed) else { continue };
             entry.changed = false;
             if entry.images_epoch != self.images.epoch() {
-                // The number of nodes that have an image is frozen here: a later pull elsewhere does not refresh it, as
-                // upstream's snapshot has it.
+                // The number of nodes that have an image is frozen here: a later pull on another node does not update it, as in
+                // upstream's snapshot.
                 entry.images_epoch = self.images.epoch();
                 let states = self.images.of(entry.info.node());
                 Arc::make_mut(&mut entry.info).set_images(states);
@@ -342,7 +343,7 @@ impl Cache {
     }
 }
 
-/// Stands for the Node object of a ghost: nothing fits there.
+/// Takes the place of a ghost's Node object: nothing fits there.
 fn ghost(name: &Atom) -> Node {
     Node {
         name: name.clone(),
@@ -357,6 +358,7 @@ fn ghost(name: &Atom) -> Node {
         conditions: Box::default(),
         declared_features: Box::default(),
         annotations_hash: 0,
+        preemption_policy_hash: 0,
         json: None,
     }
 }

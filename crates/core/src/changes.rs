@@ -1,4 +1,4 @@
-//! What a change of an object means as cluster events (upstream: `pkg/scheduler/framework/events.go`).
+//! Translates changes of objects into cluster events (upstream: `pkg/scheduler/framework/events.go`).
 
 use secondmate_framework::{ActionType, ClusterEvent, EventResource};
 use secondmate_model::objects::ObjectKind;
@@ -12,13 +12,13 @@ pub(crate) const ASSIGNED_POD_ADD: ClusterEvent =
 pub(crate) const ASSIGNED_POD_DELETE: ClusterEvent =
     ClusterEvent::new(EventResource::AssignedPod, ActionType::DELETE, "AssignedPodDelete");
 
-/// Events of pods that are not told to plugins: names for the metrics.
+/// Events of pods that plugins are not notified of; used as names in metrics.
 pub(crate) const UNSCHEDULED_POD_ADD: &str = "UnscheduledPodAdd";
 pub(crate) const UNSCHEDULED_POD_UPDATE: &str = "UnscheduledPodUpdate";
 pub(crate) const UNSCHEDULED_POD_DELETE: &str = "UnscheduledPodDelete";
 pub(crate) const ASSIGNED_POD_UPDATE: &str = "AssignedPodUpdate";
 
-/// What changed on a node, in upstream's order; nothing where only its heartbeat did.
+/// What changed on a node, in upstream's order; empty if only the heartbeat changed.
 pub(crate) fn node_events(old: &Node, new: &Node) -> Vec<ClusterEvent> {
     let event = |action, label| ClusterEvent::new(EventResource::Node, action, label);
     let mut events = Vec::new();
@@ -40,16 +40,19 @@ pub(crate) fn node_events(old: &Node, new: &Node) -> Vec<ClusterEvent> {
     if old.annotations_hash != new.annotations_hash {
         events.push(event(ActionType::UPDATE_NODE_ANNOTATION, "NodeUpdateNodeAnnotation"));
     }
+    if old.preemption_policy_hash != new.preemption_policy_hash {
+        events.push(event(ActionType::UPDATE_NODE_PREEMPTION_POLICY, "NodeUpdateNodePreemptionPolicy"));
+    }
     if old.declared_features != new.declared_features {
         events.push(event(ActionType::UPDATE_NODE_DECLARED_FEATURE, "NodeUpdateNodeDeclaredFeature"));
     }
     events
 }
 
-/// What changed on a pod, in upstream's order; an update with nothing of interest is the general one.
+/// What changed on a pod, in upstream's order. An update without any relevant change gets the general event.
 ///
-/// `resource` says how the pod is seen: on a node, as the pod that plugins are asked about, or (for the metric of handled events)
-/// as one of those that wait.
+/// `resource` says in which role the pod is seen: assigned to a node, as the pod that plugins are asked about, or (for the metric
+/// of handled events) as an unscheduled pod.
 pub(crate) fn pod_events(old: &Pod, new: &Pod, resource: EventResource) -> Vec<ClusterEvent> {
     let changes = [
         (old.labels != new.labels, ActionType::UPDATE_POD_LABEL),
@@ -59,7 +62,7 @@ pub(crate) fn pod_events(old: &Pod, new: &Pod, resource: EventResource) -> Vec<C
             !old.scheduling_gates.is_empty() && new.scheduling_gates.is_empty(),
             ActionType::UPDATE_POD_SCHEDULING_GATES_ELIMINATED,
         ),
-        // Tolerations can only be added, so their number tells.
+        // Tolerations can only be added, so comparing their number is enough.
         (old.tolerations.len() != new.tolerations.len(), ActionType::UPDATE_POD_TOLERATION),
         (old.claim_statuses_hash != new.claim_statuses_hash, ActionType::UPDATE_POD_GENERATED_RESOURCE_CLAIM),
     ];
@@ -71,7 +74,7 @@ pub(crate) fn pod_events(old: &Pod, new: &Pod, resource: EventResource) -> Vec<C
     events
 }
 
-/// The event of an update of a pod, with its label.
+/// The event for an update of a pod, with its label.
 fn pod_update(resource: EventResource, action: ActionType) -> ClusterEvent {
     let labels = match action {
         ActionType::UPDATE_POD_LABEL => {
@@ -110,7 +113,7 @@ fn pod_update(resource: EventResource, action: ActionType) -> ClusterEvent {
     ClusterEvent::new(resource, action, label)
 }
 
-/// Whether one version of a pod asks for more of some resource than another, or for one that the other does not name.
+/// Whether one version of a pod requests more of a resource than the other, or a resource that the other does not.
 fn asks_for_more(one: &Pod, other: &Pod) -> bool {
     let (one, other) = (&one.requests.on_node, &other.requests.on_node);
     one.milli_cpu > other.milli_cpu
@@ -119,7 +122,7 @@ fn asks_for_more(one: &Pod, other: &Pod) -> bool {
         || one.scalars.iter().any(|(name, amount)| other.scalar(name).is_none_or(|there| *amount > there))
 }
 
-/// The event of another object, or none where no plugin can register it.
+/// The event for another object, or `None` if no plugin can register it.
 pub(crate) fn object_event(kind: ObjectKind, action: ActionType) -> Option<ClusterEvent> {
     let (resource, labels) = match kind {
         ObjectKind::PersistentVolume => (
@@ -258,8 +261,9 @@ mod tests {
         let old = node(json!({"metadata": {"name": "n"},
             "spec": {"unschedulable": true, "taints": [{"key": "k", "effect": "NoSchedule"}]}}));
         let new = node(json!({"metadata": {"name": "n", "labels": {"a": "b"}, "annotations": {"x": "y"}},
+            "spec": {"podPreemptionPolicy": {"disableResizePreemption": ["example.com/a"]}},
             "status": {"allocatable": {"cpu": "1"}, "declaredFeatures": ["F"],
-                "conditions": [{"type": "Ready", "status": "True"}]}}));
+                "conditions": [{"type": "Ready", "status": "True"}, {"type": "Cold", "status": "False"}]}}));
         assert_eq!(
             labels(&node_events(&old, &new)),
             [
@@ -269,12 +273,14 @@ mod tests {
                 "NodeUpdateNodeTaint",
                 "NodeUpdateNodeCondition",
                 "NodeUpdateNodeAnnotation",
+                "NodeUpdateNodePreemptionPolicy",
                 "NodeUpdateNodeDeclaredFeature",
             ]
         );
         assert!(node_events(&new, &new).is_empty());
         assert!(node_events(&new, &node(json!({"metadata": {"name": "n", "labels": {"a": "b"}, "annotations": {"x": "y"}},
-            "spec": {"unschedulable": true}, "status": {"allocatable": {"cpu": "1"}, "declaredFeatures": ["F"],
-                "conditions": [{"type": "Ready", "status": "True"}]}}))).is_empty());
+            "spec": {"unschedulable": true, "podPreemptionPolicy": {"disableResizePreemption": ["example.com/a"]}},
+            "status": {"allocatable": {"cpu": "1"}, "declaredFeatures": ["F"],
+                "conditions": [{"type": "Cold", "status": "False"}, {"type": "Ready", "status": "True"}]}}))).is_empty());
     }
 }

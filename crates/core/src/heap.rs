@@ -1,4 +1,4 @@
-//! A binary heap whose order is passed in with each call, since a plugin decides the order of the queue.
+//! A binary heap whose order is passed in with each call, since a plugin determines the order of the queue.
 
 use std::cmp::Ordering;
 
@@ -52,7 +52,7 @@ impl<T> Heap<T> {
         }
     }
 
-    /// Takes the smallest element.
+    /// Removes and returns the smallest element.
     pub fn pop(&mut self, compare: impl Fn(&T, &T) -> Ordering) -> Option<T> {
         if self.items.is_empty() {
             return None;
@@ -62,7 +62,7 @@ impl<T> Heap<T> {
         Some(top)
     }
 
-    /// Keeps the elements for which `keep` says so, and restores the order.
+    /// Keeps the elements for which `keep` returns true, and restores the heap order.
     pub fn retain(&mut self, keep: impl FnMut(&T) -> bool, compare: impl Fn(&T, &T) -> Ordering) {
         self.items.retain(keep);
         for at in (0..self.items.len() / 2).rev() {

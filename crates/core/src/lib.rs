@@ -1,11 +1,11 @@
 //! The deterministic core: cache, queue, binding, preemption, around the scheduling cycle of `secondmate-cycle`.
 //!
-//! The core is a state machine without I/O. It holds all state of the scheduler (one [`Scheduler`], written by one thread),
-//! takes an [`Input`](port::Input) at a time and returns [`Effect`](port::Effect)s. It knows no clock, no network, no async
-//! runtime and no chance but its seed: the same inputs, times and seed give the same effects.
+//! The core is a state machine without I/O. It holds all state of the scheduler (one [`Scheduler`], written by one thread), takes
+//! one [`Input`](port::Input) at a time, and returns [`Effect`](port::Effect)s. It has no clock, no network, no async runtime,
+//! and no randomness except its seed: the same inputs, times and seed give the same effects.
 //!
-//! What bounds it: the cache and the queue hold what the cluster has; everything else (events kept for pods in flight,
-//! bindings, preemptions) belongs to pods in the queue and goes with them.
+//! Bounds: the cache and the queue hold what the cluster has; everything else (events kept for pods in flight, bindings,
+//! preemptions) belongs to pods in the queue and is removed with them.
 
 pub mod cache;
 mod changes;

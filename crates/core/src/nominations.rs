@@ -1,4 +1,4 @@
-//! Pods that are nominated to a node: ours after a preemption, and those of other schedulers as their status says.
+//! Pods that are nominated to a node: ours after a preemption, and those of other schedulers according to their status.
 
 use crate::queue::Promises;
 use crate::touched::Touched;
@@ -8,7 +8,7 @@ use secondmate_model::{Atom, Pod, Uid};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Changed nodes that are remembered. Who has not looked for longer looks at every node again.
+/// Maximum number of changed nodes that are remembered. A reader that is further behind has to look at every node again.
 const NOMINATION_CHANGES_MAX: usize = 1 << 14;
 
 /// Nominated pods by node.
@@ -18,7 +18,7 @@ pub struct Nominator {
     node_of: FxHashMap<Uid, Atom>,
     /// Number of changes.
     changes: u64,
-    /// The nodes that they concerned, the latest last.
+    /// The nodes that the changes concerned, latest last.
     latest: VecDeque<Atom>,
     identity: Identity,
     touched: Touched,
@@ -31,7 +31,7 @@ impl Promises for Nominator {
 }
 
 impl Nominator {
-    /// Nominates the pod to the node, and to no other.
+    /// Nominates the pod to the node, replacing any other nomination.
     pub fn set(&mut self, pod: &Arc<Pod>, node: &Atom) {
         self.touched.note(&pod.uid);
         self.changed(node);
@@ -47,7 +47,7 @@ impl Nominator {
         self.node_of.insert(pod.uid.clone(), node.clone());
     }
 
-    /// Withdraws a pod's nomination and returns the node.
+    /// Removes a pod's nomination and returns the node.
     pub fn remove(&mut self, uid: &Uid) -> Option<Atom> {
         let node = self.node_of.remove(uid)?;
         self.touched.note(uid);
@@ -74,7 +74,7 @@ impl Nominator {
         self.changes
     }
 
-    /// The pods whose nominations change.
+    /// The pods whose nominations changed.
     pub(crate) fn touched(&mut self) -> &mut Touched {
         &mut self.touched
     }
@@ -85,7 +85,7 @@ impl Nominator {
         self.node_of.get(uid)
     }
 
-    /// The pod as it was nominated.
+    /// The pod as it was when it was nominated.
     #[must_use]
     pub fn pod(&self, uid: &Uid) -> Option<&Arc<Pod>> {
         let node = self.node_of.get(uid)?;

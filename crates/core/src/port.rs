@@ -8,34 +8,34 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a watched pod is. The core does not rely on an order between them, though the shell keeps the one of the API server: its
-/// decisions are better for it.
+/// Which watch a pod comes from. The core does not rely on any order between the watches, though the shell preserves that of the
+/// API server because it leads to better decisions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PodWatch {
-    /// Pods of our names without a node.
+    /// Pods with one of our scheduler names that have no node.
     Pending,
-    /// Pods of all schedulers on nodes, but those that have ended.
+    /// Pods of all schedulers that are on nodes, except those that have finished.
     Assigned,
-    /// Pods of other schedulers that are nominated to a node and not bound yet.
+    /// Pods of other schedulers that are nominated to a node and not yet bound.
     ForeignNominated,
 }
 
-/// Something that the core is told.
+/// An input to the core.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// A watch shows a pod: new or changed.
+    /// A watch shows a new or changed pod.
     Pod(PodWatch, Arc<Pod>),
-    /// A pod left a watch: deleted, or it does not match the watch's selector any more.
+    /// A pod left a watch: it was deleted, or no longer matches the watch's selector.
     PodGone(PodWatch, Uid),
-    /// A node is new or changed.
+    /// A node is new or has changed.
     Node(Arc<Node>),
     /// A node was deleted.
     NodeGone(Atom),
-    /// Another object is new or changed.
+    /// Another object is new or has changed.
     Object(Object),
     /// Another object was deleted.
     ObjectGone(ObjectKind, ObjectName),
-    /// The node's kubelet rejected a pod after it was bound, for want of room: it has failed before it began.
+    /// The node's kubelet rejected a pod after it was bound, for lack of room: the pod has failed before it started.
     PodRejected(Uid),
     /// Answer to [`Effect::Bind`].
     BindFinished(Uid, BindOutcome),
@@ -47,22 +47,22 @@ pub enum Input {
     NodeRead {
         /// The node.
         node: Atom,
-        /// The pods that are bound to it and have not ended, whoever bound them; or why they could not be read.
+        /// The pods that are bound to it and have not finished, no matter who bound them; or why they could not be read.
         pods: Result<Vec<Arc<Pod>>, String>,
     },
     /// Answer to [`Effect::Evict`].
     EvictFinished {
-        /// The pod for which room is made.
+        /// The pod that room is being made for.
         preemptor: Uid,
-        /// The pod that is evicted.
+        /// The pod being evicted.
         victim: Uid,
-        /// What became of it.
+        /// The result.
         result: Result<Evicted, String>,
     },
 }
 
 impl Input {
-    /// Whether it comes from a watch; otherwise it answers an effect.
+    /// Whether it comes from a watch; otherwise it is the answer to an effect.
     #[must_use]
     pub fn is_watched(&self) -> bool {
         match self {
@@ -87,7 +87,7 @@ impl Input {
 pub enum Evicted {
     /// The victim was deleted.
     Deleted,
-    /// There was nothing to delete: it had gone by itself.
+    /// There was nothing to delete: the victim had already gone.
     Gone,
 }
 
@@ -98,7 +98,7 @@ pub enum BindOutcome {
     Bound,
     /// The API server refused the binding: this call did not bind the pod.
     Refused {
-        /// HTTP status.
+        /// HTTP status code.
         code: u16,
         /// Its message.
         message: String,
@@ -108,25 +108,25 @@ pub enum BindOutcome {
         /// What happened.
         message: String,
     },
-    /// An extender was asked to bind the pod and did not, or did not answer: only the pod itself tells whether it is bound.
+    /// An extender was asked to bind the pod and failed or did not answer: only the pod itself shows whether it is bound.
     ExtenderFailed {
         /// What happened.
         message: String,
-        /// The extender may be ignored: where the pod is not bound, Bind plugins are asked.
+        /// Whether the extender is ignorable: if the pod is not bound, the Bind plugins are asked.
         ignorable: bool,
     },
-    /// The binding was never sent: the process lost its leadership, or is shutting down.
+    /// The binding was never sent: the process lost leadership or is shutting down.
     NotSent,
 }
 
-/// What a look at a pod showed.
+/// The result of reading a pod.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verified {
-    /// The pod as it is.
+    /// The current pod.
     Found(Arc<Pod>),
-    /// There is no pod of that name, or another UID has it.
+    /// There is no pod with that name, or it has a different UID.
     Gone,
-    /// The look failed; the core asks again later.
+    /// The read failed; the core requests another one later.
     Failed(String),
 }
 
@@ -135,7 +135,7 @@ pub enum Verified {
 pub struct ScheduledCondition {
     /// `Unschedulable` or `SchedulerError`.
     pub reason: &'static str,
-    /// Text, not shortened.
+    /// Message, not truncated.
     pub message: String,
     /// `metadata.generation` of the pod that was tried.
     pub observed_generation: i64,
@@ -172,61 +172,61 @@ pub struct PodEvent {
     pub reason: Cow<'static, str>,
     /// Action.
     pub action: Cow<'static, str>,
-    /// Text, not shortened.
+    /// Note, not truncated.
     pub note: String,
     /// Profile that reports it.
     pub profile: Atom,
 }
 
-/// Something that the shell is asked to do.
+/// Something that the shell has to do.
 #[derive(Clone, Debug)]
 pub enum Effect {
     /// Bind the pod, with its UID as precondition. Answered by [`Input::BindFinished`].
     Bind {
-        /// The pod as it was tried.
+        /// The pod as of the attempt.
         pod: Arc<Pod>,
         /// The node.
         node: Atom,
         /// Annotations to be merged into the pod.
         annotations: BTreeMap<String, String>,
     },
-    /// Bind the pod by a plugin's own write. Answered by [`Input::BindFinished`].
+    /// Bind the pod through a plugin's own write. Answered by [`Input::BindFinished`].
     BindBy {
         /// The pod.
         pod: Arc<Pod>,
         /// The write.
         write: ApiWrite,
     },
-    /// Have the pod bound by the extender that binds. Answered by [`Input::BindFinished`].
+    /// Have the extender that binds such pods bind the pod. Answered by [`Input::BindFinished`].
     BindByExtender {
         /// The pod.
         pod: Arc<Pod>,
         /// The node.
         node: Atom,
     },
-    /// Send writes in order, before a pod is bound. Answered by [`Input::WriteFinished`].
+    /// Send writes in order before a pod is bound. Answered by [`Input::WriteFinished`].
     Write {
-        /// The pod for which they are made.
+        /// The pod that the writes are for.
         pod: Uid,
         /// The writes.
         writes: Vec<ApiWrite>,
     },
-    /// Look at the pod: it is not known whether it is bound. Answered by [`Input::Verified`].
+    /// Read the pod: it is not known whether it is bound. Answered by [`Input::Verified`].
     Verify {
         /// The pod.
         pod: Arc<Pod>,
     },
-    /// Read the pods of the node as they are now: it is nearly full, others bind pods too, and the watch is late. Answered by
-    /// [`Input::NodeRead`], soon: pods of ours wait for it before they are bound.
+    /// Read the current pods of the node: it is nearly full, others are binding pods too, and the watch lags. Answered by
+    /// [`Input::NodeRead`], soon, because our pods wait for the answer before they are bound.
     ReadNode {
         /// The node.
         node: Atom,
     },
-    /// Write the condition and the nomination into the pod's status. Not answered.
+    /// Write the condition and the nomination to the pod's status. Not answered.
     PatchStatus {
-        /// The pod as it was tried.
+        /// The pod as of the attempt.
         pod: Arc<Pod>,
-        /// Condition, where it changed.
+        /// Condition, if it changed.
         condition: Option<ScheduledCondition>,
         /// Nomination.
         nomination: NominationPatch,
@@ -235,11 +235,11 @@ pub enum Effect {
     Event(PodEvent),
     /// Make room: mark the victim as disrupted and delete it. Answered by [`Input::EvictFinished`].
     Evict {
-        /// The pod that is evicted.
+        /// The pod to evict.
         victim: Arc<Pod>,
-        /// The pod for which room is made.
+        /// The pod that room is being made for.
         preemptor: Arc<Pod>,
-        /// Profile of the pod for which room is made.
+        /// Profile of the pod that room is being made for.
         profile: Atom,
     },
     /// For metrics and log.
@@ -253,17 +253,17 @@ pub enum Observation {
     Scheduled {
         /// The pod, as `namespace/name`.
         pod: String,
-        /// Where it is.
+        /// The node it was bound to.
         node: Atom,
         /// Profile.
         profile: Atom,
-        /// Attempts that it took.
+        /// Number of attempts.
         attempts: u32,
-        /// Since it first became ready to be tried.
+        /// Time since it first became ready to be tried.
         since_first_attempt: Duration,
-        /// Since it was popped for the last time.
+        /// Time since it was last popped.
         since_popped: Duration,
-        /// Whether it was tried again only because it had waited too long, so that an event must have been missed.
+        /// Whether it was retried only because it had waited too long, which means that an event must have been missed.
         after_flush: bool,
     },
     /// An attempt ended in a rejection.
@@ -278,63 +278,65 @@ pub enum Observation {
     },
     /// A preemption was tried.
     Preemption {
-        /// Victims; 0 where it found none.
+        /// Number of victims; 0 if none were found.
         victims: usize,
-        /// How many of them a PodDisruptionBudget protects.
+        /// How many of them are protected by a PodDisruptionBudget.
         budget_violations: usize,
     },
-    /// A preemption that evicts pods has ended.
+    /// A preemption that evicts pods has finished.
     PreemptionCarriedOut {
-        /// From the order to evict the first victim to the answer about the last one, or until the pod has its room without it.
+        /// Time from the order to evict the first victim until the last one was answered, or until the pod got its room without
+        /// it.
         took: Duration,
-        /// Whether the eviction of every victim was ordered and none failed. Otherwise the last one was spared.
+        /// Whether the eviction of every victim was ordered and none failed. Otherwise the last victim was spared.
         succeeded: bool,
     },
-    /// A preemption was put off, told once for each time that the reason comes up.
+    /// A preemption was put off; reported once each time the reason comes up.
     PreemptionPutOff {
         /// `victims_came_back`, `room_taken` or `budget`.
         reason: &'static str,
     },
-    /// A pod went on after it had waited on permit.
+    /// A pod's wait on permit ended.
     PermitWait {
-        /// How long.
+        /// How long it waited.
         waited: Duration,
         /// `allowed`, `rejected`, `timeout` or `preempted`.
         result: &'static str,
     },
     /// The API server refused a binding.
     BindRefused {
-        /// HTTP status.
+        /// HTTP status code.
         code: u16,
     },
     /// It is not known whether a binding was carried out.
     BindUnknown,
-    /// A pod of ours was bound by somebody else, to a node other than the one that we chose.
+    /// A pod of ours was bound by another party, to a different node than we chose.
     BoundElsewhere,
-    /// The pods of a node that is nearly full were read before pods were bound there.
+    /// The pods of a nearly full node were read before pods were bound there.
     NodeRead {
-        /// `nothing_new`, `new_pods` (the watch had not shown them) or `failed` (the pods are bound as without the read).
+        /// `nothing_new`, `new_pods` (not yet shown by the watch) or `failed` (the pods are bound as if there had been no read).
         result: &'static str,
-        /// Pods that are not bound there, since it was found that they do not fit: they are tried again.
+        /// Number of pods that are not bound there because they turned out not to fit; they are retried.
         averted: usize,
     },
-    /// A pod has waited before it was bound to a node that is nearly full, since others were binding pods there.
+    /// A pod waited before it was bound to a nearly full node, because others were binding pods there.
     Yielded {
-        /// For how long.
+        /// How long it waited.
         waited: Duration,
-        /// `quiet` (the others had done), `time_is_up` (the pod is bound although they have not) or `room_taken`.
+        /// `quiet` (the others were done), `time_is_up` (the pod is bound although they were not) or `room_taken`.
         result: &'static str,
     },
-    /// The node had changed when the pod was about to be bound, so that its kubelet would reject the pod: the pod is tried again.
+    /// When the pod was about to be bound, its node had changed in a way that would make its kubelet reject the pod: the pod is
+    /// retried.
     NodeChanged {
         /// Profile.
         profile: Atom,
     },
-    /// The node no longer had room for the pod when it was about to be bound: the pod is tried again.
+    /// When the pod was about to be bound, its node no longer had room for it: the pod is retried.
     RoomTaken {
         /// Profile.
         profile: Atom,
-        /// Whether a pod of another scheduler is on the node; otherwise the node itself shrank.
+        /// Whether a pod of another scheduler is on the node; otherwise the node itself has shrunk.
         foreign: bool,
     },
 }

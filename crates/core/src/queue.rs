@@ -1,10 +1,10 @@
 //! The scheduling queue: activeQ, backoffQ, unschedulable and gated pods, and the pods in flight.
 //!
 //! One map holds every pending pod of ours with its place, so a pod cannot be in two places or in none. The heaps hold tickets: a
-//! pod that moves gets a new ticket, and an old one is skipped when it comes up. Waiting pods are indexed by the plugins that
-//! rejected them, so that an event costs nothing for the pods that it cannot help.
+//! pod that moves gets a new ticket, and the old one is skipped when it comes up. Waiting pods are indexed by the plugins that
+//! rejected them, so an event costs nothing for pods that it cannot help.
 //!
-//! Backoff, the flush of pods that waited too long, and what happens to events while pods are in flight follow upstream's
+//! Backoff, the flush of pods that have waited too long, and the treatment of events while pods are in flight follow upstream's
 //! `pkg/scheduler/backend/queue`.
 
 mod active;
@@ -36,26 +36,26 @@ use std::sync::Arc;
 use std::time::Duration;
 use waiting::Waiting;
 
-/// Room for pods that is kept, however few there are.
+/// Minimum capacity of the map of pods, however few there are.
 const ENTRIES_KEPT: usize = 1024;
-/// How often the unschedulable pods are searched for those that waited too long.
+/// How often the unschedulable pods are checked for ones that have waited too long.
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The event by which pods that waited too long are moved.
+/// The event that moves pods that have waited too long.
 const TIMEOUT: ClusterEvent =
     ClusterEvent::new(EventResource::Wildcard, ActionType::ALL, "UnschedulableTimeout");
 
-/// The event by which a pod comes back whose attempt failed.
+/// The event that brings back a pod whose attempt failed.
 const FAILURE: &str = "ScheduleAttemptFailure";
 
-/// Times of the queue.
+/// Durations of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueConfig {
     /// Backoff after the first failure.
     pub initial_backoff: Duration,
-    /// Longest backoff; zero turns it off.
+    /// Maximum backoff; zero disables backoff.
     pub max_backoff: Duration,
-    /// Longest stay among the unschedulable pods.
+    /// Maximum time that a pod stays unschedulable before it is retried.
     pub max_unschedulable: Duration,
 }
 
@@ -74,40 +74,40 @@ impl Default for QueueConfig {
 pub enum Place {
     /// Ready to be tried.
     Active,
-    /// Rejected; tried again when its backoff is over, or earlier when nothing else is left.
+    /// Rejected; retried when its backoff ends, or earlier if nothing else is left.
     Backoff,
-    /// Failed by an error; tried again when its backoff is over.
+    /// Failed with an error; retried when its backoff ends.
     ErrorBackoff,
     /// Rejected; waits for an event.
     Unschedulable,
     /// Held back by a PreEnqueue plugin.
     Gated,
-    /// Taken out by the cycle: being tried, waiting on permit, or being bound.
+    /// Popped: being tried, waiting on permit, or being bound.
     InFlight,
 }
 
 /// A pending pod and what is known about its attempts.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// The pod and what the queue's order compares.
+    /// The pod and the data that queue sort compares.
     pub queued: QueuedPod,
     /// When it was first seen.
     pub added: Timestamp,
-    /// When it first became ready to be tried; none while gated.
+    /// When it first became ready to be tried; `None` while gated.
     pub first_active: Option<Timestamp>,
-    /// Attempts that ended in a rejection.
+    /// Number of attempts that ended in a rejection.
     pub unschedulable_count: u32,
-    /// Attempts in a row that ended in an error.
+    /// Number of consecutive attempts that ended in an error.
     pub errors_in_a_row: u32,
     /// Plugins that rejected it in the last attempt.
     pub rejected_by: BTreeSet<Atom>,
-    /// Plugins that wait for something in particular.
+    /// Plugins that returned `Pending`, because they wait for something specific.
     pub pending_by: BTreeSet<Atom>,
     /// PreEnqueue plugin that holds it back.
     pub gated_by: Option<Atom>,
     /// Whether only the time-out has moved it since its last attempt.
     pub flushed: bool,
-    /// When it was last moved because it waited too long, since its last attempt.
+    /// When it was last moved because it had waited too long, since its last attempt.
     pub flushed_at: Option<Timestamp>,
     /// Where it is.
     pub place: Place,
@@ -116,7 +116,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Plugins that rejected it in the last attempt, or wait for something.
+    /// Plugins that rejected it in the last attempt, or returned `Pending`.
     fn rejectors(&self) -> impl Iterator<Item = &Atom> {
         self.rejected_by.iter().chain(self.pending_by.difference(&self.rejected_by))
     }
@@ -136,51 +136,51 @@ pub struct QueueSize {
 /// How an attempt ended.
 #[derive(Clone, Debug, Default)]
 pub struct AttemptOutcome {
-    /// Plugins that rejected the pod; none where the attempt failed by an error.
+    /// Plugins that rejected the pod; empty if the attempt failed with an error.
     pub rejected_by: BTreeSet<Atom>,
-    /// Plugins that answered `Pending`.
+    /// Plugins that returned `Pending`.
     pub pending_by: BTreeSet<Atom>,
 }
 
 /// Profiles by scheduler name.
 pub type Profiles = BTreeMap<Atom, Arc<Profile>>;
 
-/// Gates that the core itself holds, such as a preemption that is not finished.
+/// Gates held by the core itself, such as an unfinished preemption.
 pub trait Gates {
     /// The plugin in whose name the pod is held back, if it is.
     fn holds(&self, pod: &Uid) -> Option<Atom>;
 }
 
-/// Nothing is held back.
+/// Holds nothing back.
 impl Gates for () {
     fn holds(&self, _pod: &Uid) -> Option<Atom> {
         None
     }
 }
 
-/// Pods that are promised a node, by a preemption for one.
+/// Pods to which a node is promised, for example by a preemption.
 pub trait Promises {
-    /// Whether this one is.
+    /// Whether a node is promised to this pod.
     fn is_promised(&self, pod: &Uid) -> bool;
 }
 
-/// Nothing is promised.
+/// Promises nothing.
 impl Promises for () {
     fn is_promised(&self, _pod: &Uid) -> bool {
         false
     }
 }
 
-/// What the queue asks when it moves pods.
+/// What the queue needs when it moves pods.
 #[derive(Clone, Copy)]
 pub struct QueueContext<'a> {
     /// The time.
     pub now: Timestamp,
-    /// PreEnqueue plugins, hints and the order of the pods.
+    /// For PreEnqueue plugins, hints and queue sort.
     pub profiles: &'a Profiles,
     /// The core's own gates.
     pub gates: &'a dyn Gates,
-    /// Pods that are like no others, since they are promised a node.
+    /// Pods that have no equivalents, because a node is promised to them.
     pub promises: &'a dyn Promises,
 }
 
@@ -198,16 +198,16 @@ pub struct Queue {
     in_flight: InFlight,
     next_ticket: u64,
     size: QueueSize,
-    /// Those of `size.backoff` that failed by an error.
+    /// Those of `size.backoff` that failed with an error.
     error_backoff_len: usize,
     next_flush: Timestamp,
-    /// Pods that came into a queue, by queue and event: for the metric.
+    /// Number of pods that entered a queue, by queue and event, for the metric.
     incoming: BTreeMap<(&'static str, &'static str), u64>,
-    /// Pods that came into another queue, as upstream counts entities.
+    /// Number of pods that entered a different queue, as upstream counts entities.
     incoming_entities: BTreeMap<(&'static str, &'static str), u64>,
-    /// Number of queued pods by the plugin that rejected them in their last attempt, and their profile: for the metric.
+    /// Number of queued pods by the plugin that rejected them in their last attempt, and their profile, for the metric.
     rejected_gauge: BTreeMap<(Atom, Atom), i64>,
-    /// Pods that come, go, move or change.
+    /// Pods that are added, removed, moved or changed.
     pub(crate) touched: Touched,
 }
 
@@ -235,7 +235,7 @@ impl Queue {
         }
     }
 
-    /// The same queue, which is empty yet, shared by scheduler names as their weights say: among pods of equal priority.
+    /// Shares the still empty queue between scheduler names according to their weights, among pods of equal priority.
     #[must_use]
     pub fn shared(mut self, weights: &BTreeMap<Atom, u32>) -> Self {
         if !weights.is_empty() {
@@ -250,7 +250,8 @@ impl Queue {
         self.size
     }
 
-    /// Whether [`Queue::pop`] would return a pod, where none is promised a node. For inspection: the pods in backoff are looked at.
+    /// Whether [`Queue::pop`] would return a pod, assuming that no pod is promised a node. For inspection only: it scans the pods
+    /// in backoff.
     #[must_use]
     pub fn has_ready(&self) -> bool {
         let is_ready = |ticket: &Ticket| {
@@ -261,7 +262,7 @@ impl Queue {
             || self.futile.in_doubt(Place::Backoff).any(is_ready)
     }
 
-    /// Whether rejected pods are in backoff.
+    /// Whether there are rejected pods in backoff.
     #[must_use]
     pub fn has_backing_off(&self) -> bool {
         self.size.backoff > self.error_backoff_len
@@ -281,13 +282,13 @@ impl Queue {
         all
     }
 
-    /// Pods that came into a queue so far, by queue and event; gated ones are in the unschedulable queue.
+    /// Total number of pods that entered a queue, by queue and event; gated ones are counted in the unschedulable queue.
     #[must_use]
     pub fn incoming(&self) -> &BTreeMap<(&'static str, &'static str), u64> {
         &self.incoming
     }
 
-    /// Entities (here always pods) that came into a queue so far, by queue and event.
+    /// Total number of entities (here always pods) that entered a queue, by queue and event.
     #[must_use]
     pub fn incoming_entities(&self) -> &BTreeMap<(&'static str, &'static str), u64> {
         &self.incoming_entities
@@ -299,7 +300,7 @@ impl Queue {
         &self.rejected_gauge
     }
 
-    /// Number of kinds of waiting pods: an event is asked about once for each.
+    /// Number of kinds of waiting pods: hints are requested once per kind for each event.
     #[must_use]
     pub fn waiting_kinds(&self) -> usize {
         self.waiting.kinds()
@@ -311,26 +312,27 @@ impl Queue {
         self.in_flight.event_count()
     }
 
-    /// Number of events dropped so far though a pod in flight might have needed them, since there were more than
+    /// Total number of events that were dropped although a pod in flight might have needed them, because there were more than
     /// [`IN_FLIGHT_EVENTS_MAX`].
     #[must_use]
     pub fn in_flight_events_dropped(&self) -> u64 {
         self.in_flight.events_dropped()
     }
 
-    /// Number of events kept for pods in flight by label, and of these pods as `PodPopped`. A label once used stays, with zero.
+    /// Number of events kept for pods in flight, by label, and of these pods as `PodPopped`. A label that was used once stays,
+    /// with zero.
     pub fn in_flight_by_label(&self) -> impl Iterator<Item = (&'static str, usize)> {
         self.in_flight.by_label()
     }
 
-    /// Number of tickets in the heaps, stale ones included: bounded by the number of pods.
+    /// Number of tickets in the heaps, including stale ones. Bounded in terms of the number of pods.
     #[must_use]
     pub fn ticket_count(&self) -> usize {
         let aside = self.futile.len(Place::Active) + self.futile.len(Place::Backoff);
         self.active.len() + self.backoff.len() + self.error_backoff.len() + aside
     }
 
-    /// A pending pod was seen for the first time: it is ready to be tried, unless a PreEnqueue plugin holds it back.
+    /// A pending pod was seen for the first time: it becomes active unless a PreEnqueue plugin holds it back.
     pub fn add(&mut self, pod: Arc<Pod>, cx: QueueContext<'_>) {
         let uid = pod.uid.clone();
         debug_assert!(!self.entries.contains_key(&uid), "a known pod is updated");
@@ -360,7 +362,7 @@ impl Queue {
         }
     }
 
-    /// A pending pod changed. `events` say how; a pod that waits may become worth another attempt by it.
+    /// A pending pod changed. `events` describe the change; it may make a waiting pod worth another attempt.
     pub fn update(&mut self, pod: &Arc<Pod>, events: &[ClusterEvent], cx: QueueContext<'_>) {
         self.touched.note(&pod.uid);
         let Some(entry) = self.entries.get_mut(&pod.uid) else { return };
@@ -382,7 +384,7 @@ impl Queue {
                 self.relocate(&pod.uid, place, expiry, cx.profiles, |_| {});
             }
             Place::Unschedulable | Place::Gated => {
-                // It may be of another kind now.
+                // It may belong to another kind now.
                 self.waiting.remove(entry.ticket);
                 self.waiting.insert(entry.ticket, entry, cx.profiles);
                 for event in events {
@@ -394,7 +396,7 @@ impl Queue {
         }
     }
 
-    /// A pod is not pending any more: bound, deleted, or not ours.
+    /// A pod is no longer pending: it was bound or deleted, or is not ours.
     pub fn remove(&mut self, uid: &Uid) -> Option<Entry> {
         if !self.entries.contains_key(uid) {
             return None;
@@ -403,36 +405,37 @@ impl Queue {
         self.in_flight.done(uid);
         self.count_rejectors(uid, -1);
         let removed = self.entries.remove(uid);
-        // Of a full queue that has been worked off.
+        // The capacity is left over from a full queue that has been worked off.
         if self.entries.capacity() > ENTRIES_KEPT && self.entries.len() < self.entries.capacity() / 4 {
             self.entries.shrink_to(self.entries.len() * 2);
         }
         removed
     }
 
-    /// What attempts look at has changed: they may end otherwise now.
+    /// Something changed that attempts look at, so they may end differently now.
     pub fn world_changed(&mut self) {
         self.futile.world_changed();
     }
 
-    /// The pod was rejected in an attempt, and so would be those that are alike while nothing changes. From now on they stand aside.
+    /// The pod was rejected in an attempt, and so would be equivalent pods as long as nothing changes. From now on they stand
+    /// aside.
     pub fn remember_rejection(&mut self, pod: &Arc<Pod>, rejection: Arc<Rejection>) {
         self.futile.remember(pod, rejection);
     }
 
-    /// What an attempt would come to, where it is known to be rejected: see [`Queue::remember_rejection`].
+    /// The result of an attempt, if it is known to be a rejection: see [`Queue::remember_rejection`].
     #[must_use]
     pub fn known_rejection(&self, pod: &Pod) -> Option<Arc<Rejection>> {
         self.futile.answer(pod)
     }
 
-    /// Rejections so far that were not remembered, since too many kinds of pods are known to fit nowhere.
+    /// Total number of rejections that were not remembered because too many kinds of pods are already known to fit nowhere.
     #[must_use]
     pub fn rejections_not_kept(&self) -> u64 {
         self.futile.not_kept()
     }
 
-    /// Takes the next pod to be tried. A pod that `is_promised` a node is like no other.
+    /// Takes the next pod to be tried. A pod for which `is_promised` returns true has no equivalents.
     pub fn pop(&mut self, profiles: &Profiles, is_promised: &dyn Fn(&Uid) -> bool) -> Option<QueuedPod> {
         let uid = self.next_ready(profiles, is_promised)?;
         self.count_rejectors(&uid, -1);
@@ -453,14 +456,14 @@ impl Queue {
         if let Some(ticket) = self.active.pop(&mut self.futile, is_promised, holds, &compare) {
             return Some(ticket.queued.pod.uid.clone());
         }
-        // Nothing is ready: a pod whose backoff has not ended yet is better than idling. Not so for errors, which are
-        // likely to hit again, nor where it is known that it would be rejected again.
+        // Nothing is ready: a pod whose backoff has not ended yet is better than idling. This does not apply to errors, which are
+        // likely to recur, nor to pods that are known to be rejected again.
         let ticket = self.first_in_backoff(profiles, is_promised)?;
         self.count_move("active", Move::plain("PopFromBackoffQ"));
         Some(ticket.queued.pod.uid.clone())
     }
 
-    /// Takes the pod out of backoffQ whose backoff ends first, of those that may not be rejected again.
+    /// Takes the pod whose backoff ends first out of backoffQ, skipping pods that would be rejected again.
     fn first_in_backoff(
         &mut self,
         profiles: &Profiles,
@@ -487,12 +490,12 @@ impl Queue {
         }
     }
 
-    /// A pod whose binding was begun needs no events any more.
+    /// A pod whose binding has begun no longer needs events.
     pub fn done(&mut self, uid: &Uid) {
         self.in_flight.done(uid);
     }
 
-    /// A pod in flight comes back.
+    /// A pod in flight returns to the queue.
     pub fn put_back(&mut self, uid: &Uid, outcome: AttemptOutcome, cx: QueueContext<'_>) {
         let rejected = !outcome.rejected_by.is_empty() || !outcome.pending_by.is_empty();
         let Some(entry) = self.entries.get_mut(uid) else {
@@ -527,7 +530,7 @@ impl Queue {
         }
     }
 
-    /// A pod in flight that cannot be tried, such as one that is being deleted: it waits for a change.
+    /// A pod in flight that cannot be tried, for example because it is being deleted: it waits for a change.
     pub fn park(&mut self, uid: &Uid, cx: QueueContext<'_>) {
         let QueueContext { now, profiles, .. } = cx;
         self.in_flight.done(uid);

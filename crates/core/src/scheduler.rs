@@ -1,7 +1,7 @@
 //! The scheduler: inputs in, effects out.
 //!
 //! [`Scheduler::apply`] takes one input; [`Scheduler::step`] makes at most one attempt to place a pod; what has to be done
-//! outside is left in [`Scheduler::take_effects`]. Time comes in with each call. Nothing here waits.
+//! outside is returned by [`Scheduler::take_effects`]. The time is passed in with each call. Nothing here waits.
 
 mod asked;
 mod audit;
@@ -52,14 +52,14 @@ use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What one step did, for metrics and logs.
+/// What a step did, for metrics and logs.
 #[derive(Clone, Debug)]
 pub struct CycleReport {
     /// The pod that was tried.
     pub pod: Arc<Pod>,
-    /// The node that was chosen, if one was.
+    /// The node that was chosen, if any.
     pub node: Option<Atom>,
-    /// `scheduled`, `unschedulable` or `error`, as the metrics name it: `scheduled` means that a node was chosen.
+    /// `scheduled`, `unschedulable` or `error`, as in the metrics: `scheduled` means that a node was chosen.
     pub result: &'static str,
 }
 
@@ -70,17 +70,17 @@ pub struct Sizes {
     pub cache: CacheSize,
     /// Queue.
     pub queue: QueueSize,
-    /// Pods between being chosen for a node and being seen there.
+    /// Pods that have been assigned a node but have not been seen there yet.
     pub bindings: usize,
     /// Nominated pods.
     pub nominations: usize,
     /// Events kept for pods in flight.
     pub in_flight_events: usize,
-    /// Events that were dropped so far because too many were kept; see [`crate::queue::IN_FLIGHT_EVENTS_MAX`].
+    /// Total number of events dropped because too many were kept; see [`crate::queue::IN_FLIGHT_EVENTS_MAX`].
     pub in_flight_events_dropped: u64,
-    /// Commands about waiting pods that were refused so far; see [`secondmate_framework::COMMANDS_MAX`].
+    /// Total number of refused commands about waiting pods; see [`secondmate_framework::COMMANDS_MAX`].
     pub commands_refused: u64,
-    /// Preemptions that are not finished.
+    /// Unfinished preemptions.
     pub preemptions: usize,
 }
 
@@ -103,21 +103,21 @@ pub struct Scheduler {
     evaluation: Box<dyn Evaluate + Send>,
     random: Random,
     next_start: usize,
-    /// The state of the cluster that attempts look at: changes of the cache, of objects and of nominations.
+    /// The state of the cluster that attempts look at: change counts of the cache, of objects and of nominations.
     world: [u64; 3],
-    /// Attempts that were known to be rejected.
+    /// Attempts whose rejection was known in advance.
     attempts_repeated: u64,
     effects: Vec<Effect>,
     probe: Arc<dyn Probe>,
-    /// Amounts of pods and nodes are bounded, where upstream lets them overflow: under sensible parity.
+    /// Whether amounts of pods and nodes are clamped where upstream lets them overflow: under sensible parity.
     bounds_amounts: bool,
-    /// Events that the input at hand turned out to be, for the probe.
+    /// Events that the current input turned out to be, for the probe.
     handled: Vec<&'static str>,
-    /// Kept in tests only.
+    /// Only in tests.
     audit: Option<Box<Audit>>,
 }
 
-/// How an attempt that did not place the pod ended.
+/// How an attempt ended that did not place the pod.
 struct FailedAttempt {
     /// `Unschedulable` or `SchedulerError`.
     reason: &'static str,
@@ -127,7 +127,7 @@ struct FailedAttempt {
 }
 
 impl FailedAttempt {
-    /// By an error: no plugin rejected the pod.
+    /// An attempt that failed with an error: no plugin rejected the pod.
     fn error(message: String) -> Self {
         let (outcome, nomination) = (AttemptOutcome::default(), Nomination::Clear);
         Self { reason: "SchedulerError", message, outcome, nomination }
@@ -172,7 +172,7 @@ impl Scheduler {
         }
     }
 
-    /// The same scheduler, with the handling of events measured. Profiles have probes of their own.
+    /// Sets the probe that measures event handling. Profiles have probes of their own.
     #[must_use]
     pub fn with_probe(mut self, probe: Arc<dyn Probe>) -> Self {
         self.probe = probe;
@@ -185,19 +185,19 @@ impl Scheduler {
         &self.profiles
     }
 
-    /// The cache, to be looked at.
+    /// The cache, for inspection.
     #[must_use]
     pub fn cache(&self) -> &Cache {
         &self.cache
     }
 
-    /// The queue, to be looked at.
+    /// The queue, for inspection.
     #[must_use]
     pub fn queue(&self) -> &Queue {
         &self.queue
     }
 
-    /// The objects beside pods and nodes.
+    /// The objects other than pods and nodes.
     #[must_use]
     pub fn objects(&self) -> &Objects {
         self.snapshot.objects()
@@ -218,39 +218,41 @@ impl Scheduler {
         }
     }
 
-    /// What the standing evaluation keeps and has done, where that is how nodes are found.
+    /// Statistics of the standing evaluation, if it is used.
     #[must_use]
     pub fn standing(&self) -> Option<&StandingCounts> {
         self.evaluation.standing()
     }
 
-    /// Attempts so far that were answered without a look at the nodes: a pod that is alike had been rejected, and nothing had changed since.
+    /// Total number of attempts that were answered without looking at the nodes, because an equivalent pod had been rejected and
+    /// nothing had changed since.
     #[must_use]
     pub fn attempts_repeated(&self) -> u64 {
         self.attempts_repeated
     }
 
-    /// Failures of guests so far: profile, plugin, and their number.
+    /// Total number of guest failures: profile, plugin and count.
     pub fn guest_failures(&self) -> impl Iterator<Item = (&Atom, Atom, u64)> {
         self.profiles.iter().flat_map(|(profile, of)| {
             of.handle().failures().into_iter().map(move |(plugin, count)| (profile, plugin, count))
         })
     }
 
-    /// What has to be done outside, in the order in which it came up.
+    /// What has to be done outside, in order.
     pub fn take_effects(&mut self) -> Vec<Effect> {
         self.audit_effects_taken();
         std::mem::take(&mut self.effects)
     }
 
-    /// Whether a step would find no pod to try. After a change that it has not looked at yet it may find none, all the same.
+    /// Whether a step would find no pod to try. After a change that it has not looked at yet, a step may find none even if this
+    /// returns false.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         let has_changed = self.world != self.world_now();
         !(self.queue.has_ready() || has_changed && self.queue.has_backing_off())
     }
 
-    /// When time alone gives the core something to do, if ever: call [`Scheduler::step`] then.
+    /// When the mere passing of time next gives the core something to do, if ever: call [`Scheduler::step`] then.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         let preemption = self.postponed.next().into_iter().chain(self.budgets.next());
@@ -259,7 +261,7 @@ impl Scheduler {
         times.chain(preemption).min()
     }
 
-    /// Lets time pass, and tries the next pod if there is one.
+    /// Processes what has become due, and tries the next pod if there is one.
     pub fn step(&mut self, now: Timestamp) -> Option<CycleReport> {
         self.run_plugin_commands(now);
         let (queue, cx) = self.queue_at(now);
@@ -286,7 +288,7 @@ impl Scheduler {
                 return Some(self.asked.applied(pod));
             }
             self.event(&pod, EventType::Warning, "FailedScheduling", "Scheduling", skip_deleting(&pod));
-            // It will never use the room that it was promised: who was rejected for that may be tried again at once.
+            // It will never use the room that was promised to it: pods that were rejected because of that may be retried at once.
             if self.nominator.remove(&pod.uid).is_some() {
                 self.look_for_changes();
             }
@@ -295,7 +297,7 @@ impl Scheduler {
         }
     }
 
-    /// Notes whether attempts may end otherwise than before.
+    /// Checks whether something has changed that may make attempts end differently.
     fn look_for_changes(&mut self) {
         let world = self.world_now();
         if std::mem::replace(&mut self.world, world) != world {
@@ -303,7 +305,7 @@ impl Scheduler {
         }
     }
 
-    /// Counts of changes to all that attempts look at.
+    /// Change counts of everything that attempts look at.
     fn world_now(&self) -> [u64; 3] {
         [self.cache.changes(), self.snapshot.objects().changes(), self.nominator.changes()]
     }
@@ -357,7 +359,7 @@ impl Scheduler {
         CycleReport { pod, node, result }
     }
 
-    /// Does what plugins want for pods that wait on permit, and what they want while it is done.
+    /// Carries out the plugins' commands about pods that wait on permit, including commands that they give meanwhile.
     fn run_plugin_commands(&mut self, now: Timestamp) {
         self.write_plugin_events();
         loop {
@@ -380,7 +382,7 @@ impl Scheduler {
         }
     }
 
-    /// Events that plugins want written.
+    /// Writes events that plugins requested.
     fn write_plugin_events(&mut self) {
         for profile in self.profiles.values() {
             for event in profile.handle().take_events() {
@@ -421,13 +423,13 @@ impl Scheduler {
         self.fail(profile, pod, failed, now);
     }
 
-    /// The attempt failed between the choice of the node and the binding, or the binding did.
+    /// The attempt failed between the choice of the node and the binding, or the binding failed.
     fn fail_after_choice(&mut self, profile: &Profile, pod: &Arc<Pod>, status: &Status, now: Timestamp) {
         if !status.is_rejected() {
             self.fail(profile, pod, FailedAttempt::error(status.message()), now);
             return;
         }
-        // A rejection is told as if the node were the only one.
+        // The rejection is reported as if the node were the only one.
         let mut statuses = NodeStatuses::new(Status::SUCCESS);
         statuses.set(NodeIndex(0), status.clone());
         let message = fit_error_message(1, None, &statuses, "");
@@ -441,13 +443,14 @@ impl Scheduler {
         self.fail(profile, pod, FailedAttempt { reason: "Unschedulable", message, outcome, nomination }, now);
     }
 
-    /// PreBind or Bind failed. By then the pod sees no events any more, so it is tried again after a backoff, whatever the status.
+    /// PreBind or Bind failed. Events are no longer kept for the pod at this point, so it is retried after a backoff, regardless
+    /// of the status.
     fn fail_after_permit(&mut self, profile: &Profile, pod: &Arc<Pod>, status: &Status, now: Timestamp) {
         let reason = if status.is_rejected() { "Unschedulable" } else { "SchedulerError" };
         self.fail(profile, pod, FailedAttempt { reason, ..FailedAttempt::error(status.message()) }, now);
     }
 
-    /// The end of every attempt that did not place the pod: back to the queue, event, condition.
+    /// The end of every attempt that did not place the pod: requeue, event, condition.
     fn fail(&mut self, profile: &Profile, pod: &Arc<Pod>, failed: FailedAttempt, now: Timestamp) {
         let FailedAttempt { reason, message, outcome, nomination } = failed;
         let observed = if reason == "Unschedulable" {
@@ -456,7 +459,7 @@ impl Scheduler {
             Observation::Error { profile: profile.name().clone() }
         };
         self.effects.push(Effect::Observed(observed));
-        // The object as it is now, not as it was when it was popped.
+        // The current object, not the one that was popped.
         let Some(entry) = self.queue.get(&pod.uid) else { return };
         let pod = Arc::clone(&entry.queued.pod);
         if self.cache.is_added(&pod.uid) || self.lingering.was_seen(&pod.uid) {
@@ -470,7 +473,7 @@ impl Scheduler {
             Nomination::Clear => None,
             Nomination::Node(node) => Some(node.clone()),
         };
-        // Before it goes back: a pod that is promised a node is like no other there.
+        // Before it is requeued: a pod that is promised a node has no equivalents in the queue.
         match &nominated {
             Some(node) => self.nominator.set(&pod, node),
             None => {
@@ -497,7 +500,7 @@ impl Scheduler {
         self.effects.push(Effect::PatchStatus { pod, condition, nomination });
     }
 
-    /// Clears the nomination of a pod of ours. One of another scheduler is not ours to clear.
+    /// Clears the nomination of a pod of ours. A nomination by another scheduler is not ours to clear.
     fn clear_nomination(&mut self, pod: &Arc<Pod>, now: Timestamp) {
         if !self.profiles.contains_key(&pod.scheduler_name) {
             return;
@@ -530,7 +533,7 @@ impl Scheduler {
         }));
     }
 
-    /// The queue, and what it asks when it moves pods.
+    /// The queue, and what it needs when it moves pods.
     fn queue_at(&mut self, now: Timestamp) -> (&mut Queue, QueueContext<'_>) {
         (
             &mut self.queue,
@@ -543,7 +546,7 @@ impl Scheduler {
         )
     }
 
-    /// Tells the queue that something changed.
+    /// Notifies the queue of a change.
     fn announce(
         &mut self,
         event: &ClusterEvent,
@@ -555,13 +558,13 @@ impl Scheduler {
         queue.on_event(event, change, except, cx);
     }
 
-    /// Room came free on a node: an assigned or assumed pod went.
+    /// Room became free on a node: an assigned or assumed pod is gone.
     fn announce_pod_gone(&mut self, pod: &Arc<Pod>, except: Option<&Uid>, now: Timestamp) {
         let change = ObjectChange { old: Some(EventObject::Pod(Arc::clone(pod))), new: None };
         self.announce(&changes::ASSIGNED_POD_DELETE, &change, except, now);
     }
 
-    /// A nomination ended. For pods of at most the same priority the pod had counted as present on its node.
+    /// A nomination ended. The pod had counted as present on its node for pods of at most the same priority.
     fn announce_nomination_gone(&mut self, pod: &Arc<Pod>, now: Timestamp) {
         let change = ObjectChange { old: Some(EventObject::Pod(Arc::clone(pod))), new: None };
         let concerns = |other: &Pod| other.priority <= pod.priority;
@@ -570,7 +573,7 @@ impl Scheduler {
     }
 }
 
-/// Whether PostFilter, where it was asked, has neither found a way nor failed.
+/// Whether PostFilter, if it ran, neither found a way nor failed.
 fn finds_nothing(rejection: &Rejection) -> bool {
     let found = &rejection.post_filter;
     found.victims.is_empty()
@@ -582,7 +585,7 @@ fn skip_deleting(pod: &Pod) -> String {
     format!("skip schedule deleting pod: {}", pod.full_name())
 }
 
-/// A context for the plugins that are asked after the choice of a node.
+/// The context for plugins that are called after the choice of a node.
 fn plain_context<'a>(snapshot: &'a Snapshot, nominator: &'a Nominator, now: Timestamp) -> Context<'a> {
     Context { snapshot, now, nominations: nominator }
 }

@@ -1,22 +1,25 @@
-//! A shadow: decides for the pods of another scheduler and holds each decision against what that scheduler did. It has no effects.
+//! A shadow: decides for the pods of another scheduler and compares each decision with what that scheduler did. It has no
+//! effects.
 //!
 //! # What is compared, and on which state
 //!
-//! On what the other scheduler decided cannot be known; one can come close. A decision is compared when the watch shows the pod on its node,
-//! on the state that was shown up to then, *without the pod itself*: all pods come in one watch, so what was bound before it is there, and
-//! what was bound after it is not. The pod is asked about as it waited, before it was bound. Of that one evaluation come their node's
-//! verdict and score, our choice, and the difference between the two; so a difference is never one of two states.
+//! The state on which the other scheduler decided cannot be known, only approximated. A decision is compared when the watch shows
+//! the pod on its node, using the state shown so far *without the pod itself*: all pods come in one watch, so pods bound before
+//! it are included and pods bound after it are not. The pod is evaluated as it was while it waited, before it was bound. A single
+//! evaluation yields their node's verdict and score, our choice, and the difference between the two; so a difference never comes
+//! from comparing two states.
 //!
-//! That is the state of the decision where pods come one at a time. Where many come at once, the other scheduler decides in its own order
-//! and binds concurrently, so that a binding may be seen before an earlier decision: some differences are then of the order.
+//! This is the state of the decision if pods come one at a time. If many come at once, the other scheduler decides in its own
+//! order and binds concurrently, so a binding may be seen before an earlier decision: some differences are then due to the order.
 //!
-//! What has changed the state before the binding is not compared: the node that preemption nominated a pod to, and a pod whose claims were
-//! bound, or given a node, for this binding's sake.
+//! Cases in which the binding itself has changed the state in advance are not compared: the node that preemption nominated a pod
+//! to, and a pod whose claims were bound, or given a node, for this binding.
 //!
-//! That the other scheduler finds no node is taken from the pod's condition. Where we do not find one either, that is an agreement; where we
-//! do, it is asked again after [`CONFIRM_AFTER`], since the room may have come after their attempt, and what counts is what is said then.
+//! That the other scheduler found no node is taken from the pod's condition. If we find none either, that is an agreement. If we
+//! do, the pod is evaluated again after [`CONFIRM_AFTER`], since the room may have become available after their attempt, and the
+//! second result counts.
 //!
-//! What it holds: the cache, and the pods of the name that wait. It knows no clock: time comes in with each call.
+//! It holds the cache, and the waiting pods with the scheduler name. It has no clock: the time is passed in with each call.
 
 mod tally;
 mod verdict;
@@ -35,32 +38,33 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a pod that the other scheduler rejected, and we would not, usually may wait on before that is a disagreement. A pod that was
-/// rejected is tried again within ten seconds of an event that helps it.
+/// How long a pod that the other scheduler rejected, and we would place, may usually keep waiting before that counts as a
+/// disagreement. A rejected pod is retried within ten seconds of an event that helps it.
 pub const CONFIRM_AFTER: Duration = Duration::from_secs(15);
 
 /// A pod that waits for the other scheduler.
 struct Waiting {
     pod: Arc<Pod>,
-    /// All its claims were bound when it was first seen.
+    /// Whether all its claims were bound when it was first seen.
     claims_bound: bool,
-    /// When to ask about their rejection; for the second time where we would have placed the pod.
+    /// When to evaluate their rejection; for the second time if we would have placed the pod.
     ask: Option<(Timestamp, Asked)>,
-    /// What was made of their rejection has been told; it counts until they say something else.
+    /// Whether the comparison for their rejection has been reported; it is valid until they report something else.
     told: bool,
 }
 
-/// Which time it is that a pod is asked about.
+/// Which evaluation of the pod this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
     First,
     Again,
 }
 
-/// Pods that are asked about in one call: each takes a plain pass over all nodes, and whoever calls has watches to follow as well.
+/// Maximum number of pods evaluated per call: each takes a plain pass over all nodes, and the caller has watches to follow as
+/// well.
 const ASKED_AT_ONCE: usize = 8;
 
-/// See the module's text.
+/// See the module documentation.
 pub struct Shadow {
     profile: Profile,
     cache: Cache,
@@ -69,16 +73,16 @@ pub struct Shadow {
     random: Random,
     confirm_after: Duration,
     bounds_amounts: bool,
-    /// Every list is in.
+    /// Whether every initial list is complete.
     synced: bool,
     waiting: BTreeMap<Uid, Waiting>,
-    /// Those that are to be asked about, by time.
+    /// Those that are to be evaluated, by time.
     due: BTreeSet<(Timestamp, Uid)>,
 }
 
 impl Shadow {
-    /// A shadow of the scheduler that serves the profile's name. `seed` chooses among nodes that are equally good; for `confirm_after` see
-    /// [`CONFIRM_AFTER`].
+    /// A shadow of the scheduler that serves the profile's name. `seed` chooses among equally good nodes; for
+    /// `confirm_after` see [`CONFIRM_AFTER`].
     #[must_use]
     pub fn new(profile: Profile, seed: u64, confirm_after: Duration) -> Self {
         Self {
@@ -95,20 +99,21 @@ impl Shadow {
         }
     }
 
-    /// The scheduler name whose pods are looked at.
+    /// The scheduler name whose pods are observed.
     #[must_use]
     pub fn name(&self) -> &Atom {
         self.profile.name()
     }
 
-    /// Every list is in: from now on decisions are compared. The pods that were rejected before are [asked about](Self::ask_due).
+    /// Every initial list is complete: from now on decisions are compared. Pods that were rejected before are
+    /// [evaluated](Self::ask_due).
     pub fn synced(&mut self, now: Timestamp) {
         self.synced = true;
         let waiting: Vec<Uid> = self.waiting.keys().cloned().collect();
         waiting.iter().for_each(|uid| self.look_at_rejection(uid, now));
     }
 
-    /// Takes what a watch shows; returns what was compared.
+    /// Applies an input from a watch; returns the resulting comparison, if any.
     pub fn apply(&mut self, input: Input, now: Timestamp) -> Option<Comparison> {
         match input {
             Input::Pod(PodWatch::Pending, pod) => self.pending(self.bounded(pod), now),
@@ -138,7 +143,7 @@ impl Shadow {
             Input::ObjectGone(kind, name) => {
                 self.snapshot.objects_mut().remove(kind, &name);
             }
-            // Nothing is bound, and there are no effects that are answered.
+            // Nothing is bound, and there are no effects that could be answered.
             Input::PodRejected(_)
             | Input::BindFinished(..)
             | Input::WriteFinished(..)
@@ -149,13 +154,13 @@ impl Shadow {
         None
     }
 
-    /// Whether pods are to be asked about by now.
+    /// Whether there are pods to evaluate by now.
     #[must_use]
     pub fn is_due(&self, now: Timestamp) -> bool {
         self.due.first().is_some_and(|(at, _)| *at <= now)
     }
 
-    /// Asks about some of the pods that they have rejected, if their time has come; returns what was compared.
+    /// Evaluates some of the pods that they rejected, if their time has come; returns the comparisons.
     pub fn ask_due(&mut self, now: Timestamp) -> Vec<Comparison> {
         let mut compared = Vec::new();
         for _ in 0..ASKED_AT_ONCE {
@@ -168,7 +173,7 @@ impl Shadow {
         compared
     }
 
-    /// Pods that wait, pods on nodes, and nodes.
+    /// Number of waiting pods, pods on nodes, and nodes.
     #[must_use]
     pub fn sizes(&self) -> [usize; 3] {
         let size = self.cache.size();
@@ -180,7 +185,7 @@ impl Shadow {
     }
 
     fn pending(&mut self, pod: Arc<Pod>, now: Timestamp) {
-        // What was seen on a node does not wait.
+        // A pod that was seen on a node is not waiting.
         if self.cache.is_added(&pod.uid)
             || pod.node_name.is_some()
             || pod.terminal
@@ -198,7 +203,7 @@ impl Shadow {
         match self.waiting.get_mut(&uid) {
             Some(waiting) => {
                 let before = std::mem::replace(&mut waiting.pod, pod);
-                // What they say now is another decision.
+                // A new condition is a new decision.
                 waiting.told &= before.scheduled_condition == waiting.pod.scheduled_condition;
             }
             None => {
@@ -224,7 +229,7 @@ impl Shadow {
         })
     }
 
-    /// Has the pod asked about where its condition says that they found no node.
+    /// Schedules an evaluation of the pod if its condition says that they found no node.
     fn look_at_rejection(&mut self, uid: &Uid, now: Timestamp) {
         let Some(waiting) = self.waiting.get(uid) else { return };
         if !waiting.told && waiting.ask.is_none() && !waiting.pod.deleting && is_rejected(&waiting.pod) {
@@ -240,7 +245,7 @@ impl Shadow {
         self.due.extend(ask.map(|(at, _)| (at, uid.clone())));
     }
 
-    /// What we say of a pod that they have rejected. Where we would place it, that is said only after a while.
+    /// Our decision on a pod that they have rejected. If we would place it, that is reported only after a delay.
     fn ask_about_rejection(&mut self, uid: &Uid, now: Timestamp) -> Option<Comparison> {
         let waiting = self.waiting.get_mut(uid)?;
         let (_, asked) = waiting.ask.take()?;
@@ -250,7 +255,7 @@ impl Shadow {
         let pod = Arc::clone(&waiting.pod);
         let answer = self.ask(&pod, now);
         if asked == Asked::First && matches!(answer.outcome, Outcome::Placed { .. }) {
-            // The room may have come after their attempt.
+            // The room may have become available after their attempt.
             self.ask_at(uid, Some((now + self.confirm_after, Asked::Again)));
             return None;
         }
@@ -273,7 +278,7 @@ impl Shadow {
         comparison
     }
 
-    /// Whether the pod came to its node by a binding. One that was created on its node has no condition yet.
+    /// Whether the pod got to its node through a binding. One that was created on its node has no condition yet.
     fn is_their_decision(&self, pod: &Pod) -> bool {
         let bound = pod.scheduled_condition.as_ref().is_some_and(|condition| &*condition.status == "True");
         bound && pod.scheduler_name == *self.name()
@@ -288,7 +293,7 @@ impl Shadow {
     ) -> Comparison {
         let claims_bound = match &waited {
             Some(waited) => waited.claims_bound,
-            // Never seen before it was bound: its claims have been bound for it, if it has any.
+            // Never seen before it was bound: if it has any claims, they have already been bound for it.
             None => !uses_claims(pod),
         };
         let as_it_waited = waited.map_or_else(|| Arc::clone(pod), |waited| waited.pod);
@@ -298,12 +303,7 @@ impl Shadow {
         if !claims_bound {
             return Comparison::without(pod, node, "its claims were bound for this node");
         }
-        let mut asked = Pod::clone(&as_it_waited);
-        asked.node_name = None;
-        if asked.nominated_node_name.is_some() {
-            asked.nominated_node_name = None;
-        }
-        let asked = Arc::new(asked);
+        let asked = Arc::new(as_it_waited.off_its_node());
         let answer = self.ask(&asked, now);
         let Some(position) = self.snapshot.position(node) else {
             return Comparison::without(pod, node, "the node is not known yet");
@@ -311,7 +311,7 @@ impl Shadow {
         verdict::of_binding(pod, node, position, &answer)
     }
 
-    /// What we would do with a pod now.
+    /// Evaluates a pod now.
     fn ask(&mut self, pod: &Arc<Pod>, now: Timestamp) -> Answer {
         self.cache.refresh(&mut self.snapshot);
         let question = Question {
@@ -347,7 +347,7 @@ impl Shadow {
     }
 
     fn off_node(&mut self, uid: &Uid) {
-        // One that was never seen there is gone all the same.
+        // Not an error if the pod was never seen there.
         let _ = self.cache.remove(uid);
     }
 }
@@ -358,7 +358,7 @@ fn uses_claims(pod: &Pod) -> bool {
     pod.volumes.iter().any(|volume| is_claim(&volume.source))
 }
 
-/// Whether a scheduler has said that the pod fits nowhere.
+/// Whether a scheduler has reported that the pod fits nowhere.
 fn is_rejected(pod: &Pod) -> bool {
     let condition = pod.scheduled_condition.as_ref();
     condition.is_some_and(|condition| &*condition.status == "False" && &*condition.reason == "Unschedulable")

@@ -1,14 +1,14 @@
-//! Which pods something happened to, for a judge that looks at these alone.
+//! Which pods something happened to, for checks that look only at these.
 
 use secondmate_model::Uid;
 use std::collections::BTreeSet;
 
-/// Pods whose standing changed since somebody looked. Nothing is kept unless somebody does: in tests.
+/// Pods whose state changed since the last check. Nothing is recorded unless a check needs it: in tests.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Touched(Option<BTreeSet<Uid>>);
 
 impl Touched {
-    /// From now on it keeps them.
+    /// Starts recording.
     pub fn keep(&mut self) {
         self.0.get_or_insert_default();
     }
@@ -23,7 +23,7 @@ impl Touched {
         }
     }
 
-    /// Takes what is kept.
+    /// Moves the recorded pods into `all`.
     pub fn take_into(&mut self, all: &mut BTreeSet<Uid>) {
         if let Some(pods) = &mut self.0 {
             all.append(pods);

@@ -1,19 +1,19 @@
-//! Short random histories of the core, each some hundred events in a few minutes of simulated time: see `tests/simulation`.
+//! Short random histories of the core, each a few hundred events in a few minutes of simulated time: see `tests/simulation`.
 //!
-//! A history is fixed by its seed: `SEED=17 cargo test -p secondmate-core --test simulation` replays one, `HISTORIES=1000` runs more
-//! of them, and `-- --nocapture` shows how many it makes in a second. `cargo xtask simulate` runs years.
+//! A history is determined by its seed: `SEED=17 cargo test -p secondmate-core --test simulation` replays one, `HISTORIES=1000`
+//! runs more of them, and `-- --nocapture` shows how many it runs per second. `cargo xtask simulate` runs years.
 
 use secondmate_simulation::{Log, Options, World, short};
 use std::time::{Duration, Instant};
 
-/// A number of the environment. One that cannot be read is no reason to run something else than was asked for.
+/// A numeric environment variable. An invalid value is an error, so that nothing is run other than what was asked for.
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var_os(name)?;
     let number = text.to_str().and_then(|text| text.parse().ok());
     Some(number.unwrap_or_else(|| panic!("{name}={} is not a number", text.display())))
 }
 
-/// The seeds of as many histories, or as the environment says.
+/// The seeds of this many histories, unless the environment specifies others.
 fn seeds(count: u64) -> std::ops::Range<u64> {
     let seeds = match number("SEED") {
         Some(seed) => seed..seed + 1,
@@ -28,7 +28,7 @@ fn run(seed: u64, options: Options, steps: usize) -> Vec<String> {
 }
 
 fn run_world(seed: u64, options: Options, steps: usize) -> World {
-    // Printed by the test runner only where the history fails.
+    // The test runner prints this only if the history fails.
     println!("seed {seed}");
     let mut world = World::new(seed, options);
     short(seed, options, steps).iter().for_each(|step| world.perform(step));
@@ -40,7 +40,7 @@ fn histories(name: &str, steps: usize, options: Options) {
     histories_of(name, steps, options, 8);
 }
 
-/// So many histories, unless the environment says otherwise.
+/// This many histories, unless the environment specifies otherwise.
 fn histories_of(name: &str, steps: usize, options: Options, count: u64) {
     let seeds = seeds(count);
     let (count, began) = (seeds.end - seeds.start, Instant::now());
@@ -99,7 +99,7 @@ fn pods_that_wait_on_permit_or_in_pre_bind_are_settled() {
 #[test]
 fn stale_lists_lose_no_pod_and_bring_none_back() {
     let options = Options { lag: true, stale_lists: true, bind_faults: true, ..Options::default() };
-    // What goes wrong here goes wrong seldom.
+    // Failures in this area are rare.
     histories_of("stale lists", 400, options, 20);
 }
 
@@ -178,7 +178,7 @@ fn a_history_that_is_measured_has_the_same_effects() {
 fn either_evaluation_has_the_same_effects() {
     let mut hits = 0;
     for seed in seeds(6) {
-        // Without plugins that look further than the node more pods have a class.
+        // Without plugins that look further than the node, more pods have a class.
         let options = Options { log: Log::Full, topology: seed % 2 == 0, ..EVERYTHING };
         let standing = run_world(seed, options, STEPS);
         let plain = run(seed, Options { plain: true, ..options }, STEPS);

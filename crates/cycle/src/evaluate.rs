@@ -1,4 +1,4 @@
-//! The interface of the evaluation: what is asked about a pod, and what is answered.
+//! The interface of the evaluation: a question about a pod and its answer.
 
 use crate::evaluation::{Failure, Scored};
 use crate::profile::Profile;
@@ -11,19 +11,19 @@ use std::sync::Arc;
 
 /// Finds a node for a pod on a frozen snapshot.
 ///
-/// Whoever implements it answers as the extension points say, node by node, whatever it remembers from earlier questions; it
-/// changes nothing outside itself.
+/// An implementation must give the answers that the extension points give node by node, whatever it remembers from earlier
+/// questions, and has no side effects.
 pub trait Evaluate {
     /// Answers a question. `random` chooses among equally good nodes.
     fn evaluate(&mut self, question: &Question<'_>, random: &mut Random) -> Answer;
 
-    /// What it keeps and has done, where it keeps anything.
+    /// Statistics about what it keeps and has done, if it keeps anything.
     fn standing(&self) -> Option<&StandingCounts> {
         None
     }
 }
 
-/// Where a pod would go, and in which world.
+/// Asks where a pod would go, and in which state of the cluster.
 #[derive(Clone, Copy)]
 pub struct Question<'a> {
     /// The pod's profile.
@@ -36,15 +36,15 @@ pub struct Question<'a> {
     pub now: Timestamp,
     /// The pod.
     pub pod: &'a Arc<Pod>,
-    /// How many nodes to look at, and what to keep of it.
+    /// How many nodes to look at, and how much detail to keep.
     pub scope: Scope,
 }
 
 /// How many nodes are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// As the scheduler does: the pod's nominated node alone if it passes, otherwise from this position on, round the list, until
-    /// the profile's share of the nodes has been found.
+    /// As in scheduling: only the pod's nominated node if it passes; otherwise nodes from this position on, wrapping around the
+    /// list, until the profile's share of the nodes has been found.
     Sample {
         /// Position of the first node.
         start: usize,
@@ -54,13 +54,13 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Whether every node is looked at and everything kept.
+    /// Whether every node is looked at and all details are kept.
     #[must_use]
     pub fn is_every(self) -> bool {
         self == Self::Every
     }
 
-    /// Position of the first of so many nodes.
+    /// Position of the first of `nodes` nodes.
     pub(crate) fn start_of(self, nodes: usize) -> usize {
         match self {
             Self::Every => 0,
@@ -73,9 +73,9 @@ impl Scope {
 pub struct Answer {
     /// How the attempt ended.
     pub outcome: Outcome,
-    /// Number of nodes that the search looked at: the next one begins so many nodes further on.
+    /// Number of nodes that the search looked at: the next search begins that many nodes further on.
     pub looked_at: usize,
-    /// Everything that was found on the way, with [`Scope::Every`] unless a plugin failed.
+    /// All intermediate results; only with [`Scope::Every`], and only if no plugin failed.
     pub details: Option<Details>,
 }
 
@@ -85,7 +85,7 @@ pub enum Outcome {
     Placed {
         /// The node.
         node: Arc<NodeInfo>,
-        /// The cycle's state, for the points that follow.
+        /// The cycle's state, for the extension points that follow.
         state: CycleState,
     },
     /// No node passed.
@@ -94,40 +94,40 @@ pub enum Outcome {
     Failed(Failure),
 }
 
-/// Why no node passed, and what PostFilter made of it.
+/// Why no node passed, and the result of PostFilter.
 #[derive(Clone, Debug)]
 pub struct Rejection {
     /// Text for event and condition.
     pub message: String,
     /// Plugins that rejected the pod or some node.
     pub rejected_by: BTreeSet<Atom>,
-    /// Plugins that wait for something in particular.
+    /// Plugins that returned `Pending`, because they wait for something specific.
     pub pending_by: BTreeSet<Atom>,
     /// PostFilter's answer.
     pub post_filter: PostFilterOutcome,
-    /// Whether PostFilter plugins were asked.
+    /// Whether any PostFilter plugins were called.
     pub post_filter_ran: bool,
 }
 
-/// What was found on the way to an [`Outcome`].
+/// The intermediate results behind an [`Outcome`].
 #[derive(Clone, Debug, Default)]
 pub struct Details {
-    /// The rejection of the pod as a whole by PreFilter; no node was looked at then.
+    /// PreFilter's rejection of the whole pod; no node was looked at in that case.
     pub pre_filter: Option<Status>,
-    /// The plugins that left only some of the nodes at PreFilter: a rejection that names no plugin is theirs.
+    /// The plugins whose PreFilter excluded some nodes: rejections that name no plugin come from them.
     pub narrowed_by: BTreeSet<Atom>,
-    /// Verdicts of the nodes that did not pass.
+    /// Verdicts on the nodes that did not pass.
     pub statuses: NodeStatuses,
-    /// The nodes that passed, in the snapshot's order.
+    /// The nodes that passed, in the snapshot's order, or in that in which the last extender that filters named them.
     pub feasible: Vec<Arc<NodeInfo>>,
-    /// Their scores; empty where there is at most one of them, which is then taken without a score.
+    /// Their scores; empty if at most one node passed, which is then taken without scoring.
     pub scored: Scored,
-    /// The cycle's state as the filters left it, for the facts behind their verdicts; `None` where the verdicts were remembered.
+    /// The cycle's state as the filters left it, for the facts behind their verdicts; `None` if the verdicts were remembered.
     pub state: Option<CycleState>,
 }
 
 impl Details {
-    /// Of the nodes that passed, those among which the choice is made.
+    /// The nodes with the best score, among which the choice is made.
     pub fn best(&self) -> impl Iterator<Item = &Arc<NodeInfo>> {
         let best = self.scored.best();
         let unscored = self.scored.totals.is_empty();

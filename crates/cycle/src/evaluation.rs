@@ -1,6 +1,6 @@
 //! The plain evaluation of one pod over the nodes of a snapshot: the extension points from PreFilter to NormalizeScore.
 //!
-//! The rules of each point and for the combination of its plugins' answers; [`Plain`](crate::Plain) calls them in order.
+//! The rules of each extension point and for combining the answers of its plugins. [`Plain`](crate::Plain) calls them in order.
 
 mod extenders;
 mod facts;
@@ -22,13 +22,13 @@ pub use score::{PluginScores, Scored, score};
 
 use secondmate_model::Atom;
 
-/// A plugin failed: the whole attempt fails with this text.
+/// A plugin failed, so the whole attempt fails with this message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
     /// The plugin.
     pub plugin: Atom,
-    /// The text, in upstream's words.
+    /// The message, in upstream's words.
     pub message: String,
 }
 

@@ -1,8 +1,10 @@
 //! The scheduling cycle: profiles, and the evaluation of one pod over the nodes of a frozen snapshot.
 //!
-//! A profile is made once, and everything else is the caller's (the snapshot, the nominations, the random numbers). The plain pass
-//! holds no state of its own; the standing evaluation keeps what it found out about classes of pods, which changes no answer. Whoever wants to know where a pod would go asks an [`Evaluate`]: the scheduler, `explain`, the differential test
-//! and the benchmarks. Explaining is the same pass with every node looked at and everything kept ([`Scope::Every`]). It must never know what becomes of the answer: queue, cache, bindings and effects are the core's.
+//! A profile is created once; everything else (the snapshot, the nominations, the random numbers) belongs to the caller. The
+//! plain pass holds no state of its own; the standing evaluation keeps what it has found out about classes of pods, which changes
+//! no answer. To find out where a pod would go, use an [`Evaluate`], as the scheduler, `explain`, the differential test and the
+//! benchmarks do. Explaining is the same pass, with every node looked at and all details kept ([`Scope::Every`]). The crate must
+//! never know what happens with an answer: queue, cache, bindings and effects belong to the core.
 
 mod evaluate;
 pub mod evaluation;

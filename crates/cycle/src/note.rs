@@ -1,22 +1,22 @@
-//! The note of a FailedScheduling event: what becomes of a failure's text on its way to the API server.
+//! The note of a FailedScheduling event: how a failure's text changes on its way to the API server.
 //!
-//! kube-scheduler cuts the text and hands it to a formatter without arguments (`fmt.Sprintf`, Go's `fmt/print.go`), so that a `%`
-//! in it is mangled in the event (not in the condition). Under strict parity so is ours.
+//! kube-scheduler truncates the text and passes it as a format string without arguments (`fmt.Sprintf`, Go's `fmt/print.go`), so
+//! a `%` in it is mangled in the event (but not in the condition). Under strict parity, ours is mangled in the same way.
 
 use secondmate_framework::Parity;
 
-/// Longest note that the API takes, in bytes.
+/// Maximum length of a note that the API accepts, in bytes.
 pub const NOTE_BYTES_MAX: usize = 1024;
-/// What a note ends with that was cut.
+/// Marks a truncated note.
 const CUT: &str = " ...";
 
-/// The note for a failure's text. What the formatter makes of it may be longer than the API takes.
+/// The note for a failure's text. Formatting may make it longer than the API accepts.
 #[must_use]
 pub fn failure_note(text: &str, parity: Parity) -> String {
     let kept = if text.len() <= NOTE_BYTES_MAX {
         text.to_owned()
     } else {
-        // Upstream cuts bytes, and what is left of a character is shown as one that cannot be.
+        // Upstream truncates at a byte position; a partial character is shown as the replacement character.
         String::from_utf8_lossy(&text.as_bytes()[..NOTE_BYTES_MAX - CUT.len()]).into_owned() + CUT
     };
     match parity {
@@ -25,7 +25,7 @@ pub fn failure_note(text: &str, parity: Parity) -> String {
     }
 }
 
-/// Cuts a note to the bytes that the API takes, at a character's end.
+/// Truncates a note to the bytes that the API accepts, at a character boundary.
 #[must_use]
 pub fn cut(note: String) -> String {
     if note.len() <= NOTE_BYTES_MAX {
@@ -34,7 +34,7 @@ pub fn cut(note: String) -> String {
     note[..note.floor_char_boundary(NOTE_BYTES_MAX - CUT.len())].to_owned() + CUT
 }
 
-/// Formats a text as if it were a format string, with no arguments.
+/// Formats a text as if it were a format string without arguments.
 fn without_arguments(text: &str) -> String {
     if !text.contains('%') {
         return text.to_owned();
@@ -49,7 +49,7 @@ fn without_arguments(text: &str) -> String {
     out
 }
 
-/// Formats one verb, of which the `%` has been read; returns what follows it.
+/// Formats one verb, whose `%` has already been read; returns the rest.
 fn verb<'a>(text: &'a str, out: &mut String) -> &'a str {
     let mut bad_index = false;
     let mut after_index = false;
@@ -64,7 +64,7 @@ fn verb<'a>(text: &'a str, out: &mut String) -> &'a str {
         bad_index |= after_index && number;
         rest = tail;
     }
-    // A dot at the very end is taken for the verb.
+    // A dot at the very end is treated as the verb.
     if let Some(tail) = rest.strip_prefix('.').filter(|tail| !tail.is_empty()) {
         bad_index |= after_index;
         rest = index(tail, &mut bad_index, &mut after_index);
@@ -91,7 +91,7 @@ fn verb<'a>(text: &'a str, out: &mut String) -> &'a str {
     &rest[verb.len_utf8()..]
 }
 
-/// Reads an argument index such as `[1]`. Without arguments every index is a bad one.
+/// Reads an argument index such as `[1]`. Without arguments, every index is a bad one.
 fn index<'a>(text: &'a str, bad: &mut bool, found: &mut bool) -> &'a str {
     *found = false;
     let Some(inner) = text.strip_prefix('[') else { return text };
@@ -105,7 +105,7 @@ fn index<'a>(text: &'a str, bad: &mut bool, found: &mut bool) -> &'a str {
     &inner[end + 1..]
 }
 
-/// Skips a number; says whether there was one. One that is too large swallows the rest of the text.
+/// Skips a number; returns the rest, and whether there was a number. One that is too large swallows the rest of the text.
 fn digits(text: &str) -> (&str, bool) {
     const LARGEST: u64 = 1_000_000;
     let tail = text.trim_start_matches(|c: char| c.is_ascii_digit());

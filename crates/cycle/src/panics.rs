@@ -1,10 +1,11 @@
-//! Panics of plugins: one costs the attempt in which it happens, and names the plugin, the extension point, the pod and the node.
+//! Panics of plugins: a panic fails only the attempt in which it happens, and names the plugin, the extension point, the pod and
+//! the node.
 //!
-//! It costs nothing while nobody panics: who is running is written down by a guard that only unwinding drops. A panic outside of
-//! any plugin is a defect of the scheduler itself, and goes on up.
+//! This costs nothing while nothing panics: a guard that is dropped only by unwinding records what was running. A panic outside
+//! of any plugin is a bug in the scheduler itself, and is propagated.
 //!
-//! What the attempt computed is thrown away. The plugin itself is asked again for the next pod, in the state in which the panic left
-//! it: that is its author's to decide (see [`Plugin`](secondmate_framework::Plugin)).
+//! The results of the attempt are discarded. The plugin itself is called again for the next pod, in whatever state the panic left
+//! it: handling that is up to its author (see [`Plugin`](secondmate_framework::Plugin)).
 
 use crate::probe::Point;
 use crate::profile::{PluginRef, Profile};
@@ -15,17 +16,17 @@ use std::cell::RefCell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-/// The methods that are no extension points, as messages and metrics name them.
+/// The methods that are not extension points, as named in messages and metrics.
 pub mod points {
-    /// A PreFilter plugin is told that a pod is added.
+    /// A PreFilter plugin is notified that a pod is added.
     pub const ADD_POD: &str = "AddPod";
-    /// A PreFilter plugin is told that a pod is removed.
+    /// A PreFilter plugin is notified that a pod is removed.
     pub const REMOVE_POD: &str = "RemovePod";
-    /// A PreBind plugin says whether it has anything to do.
+    /// A PreBind plugin is asked whether it has anything to do.
     pub const PRE_BIND_PRE_FLIGHT: &str = "PreBindPreFlight";
-    /// A plugin says what an event means for a pod.
+    /// A plugin is asked what an event means for a pod.
     pub const QUEUEING_HINT: &str = "QueueingHint";
-    /// The order of the queue.
+    /// The queue order.
     pub const QUEUE_SORT: &str = "QueueSort";
 }
 
@@ -36,14 +37,14 @@ pub struct PluginPanic {
     pub plugin: Atom,
     /// The extension point, or one of [`points`].
     pub point: &'static str,
-    /// The node that it was asked about, if it was one.
+    /// The node that it was asked about, if any.
     pub node: Option<Atom>,
-    /// What it said.
+    /// The panic message.
     pub message: String,
 }
 
 impl PluginPanic {
-    /// What happened, where plugin and point are named beside it.
+    /// What happened, for use next to the names of plugin and point.
     #[must_use]
     pub fn what(&self) -> String {
         match &self.node {
@@ -72,11 +73,11 @@ struct Culprit {
 }
 
 thread_local! {
-    /// Who was running when the panic began that unwinds in this thread.
+    /// What was running when the panic began that is unwinding this thread.
     static CULPRIT: RefCell<Option<Culprit>> = const { RefCell::new(None) };
 }
 
-/// Dropped by a panic only.
+/// Dropped only by a panic.
 struct Running<'a> {
     plugin: &'a Atom,
     point: &'static str,
@@ -84,7 +85,7 @@ struct Running<'a> {
 }
 
 impl Drop for Running<'_> {
-    // Inlined, so that the fields stay in registers that hold them anyway: nothing is stored for a call that does not panic.
+    // Inlined, so that the fields stay in the registers that hold them anyway: a call that does not panic stores nothing.
     #[inline(always)]
     fn drop(&mut self) {
         note_culprit(self.plugin, self.point, self.node);
@@ -95,12 +96,12 @@ impl Drop for Running<'_> {
 #[inline(never)]
 fn note_culprit(plugin: &Atom, point: &'static str, node: Option<&Atom>) {
     CULPRIT.with_borrow_mut(|culprit| {
-        // A plugin that others run inside of, such as the filters of a preemption, is dropped after them.
+        // If plugins run inside of another one, such as the filters in a preemption, the inner one is dropped first and wins.
         culprit.get_or_insert_with(|| Culprit { plugin: plugin.clone(), point, node: node.cloned() });
     });
 }
 
-/// Runs a plugin: a panic inside is its, and is told by [`catch`].
+/// Runs a plugin: a panic inside is attributed to it and reported by [`catch`].
 #[inline]
 pub(crate) fn run<T>(plugin: &Atom, point: &'static str, node: Option<&Atom>, ask: impl FnOnce() -> T) -> T {
     let running = Running { plugin, point, node };
@@ -109,14 +110,14 @@ pub(crate) fn run<T>(plugin: &Atom, point: &'static str, node: Option<&Atom>, as
     answer
 }
 
-/// Does work in which plugins run for a pod. A panic of one of them is told to the profile's probe.
+/// Does work that calls plugins for a pod. A panic of one of them is reported to the profile's probe.
 ///
 /// # Errors
-/// A plugin panicked.
+/// If a plugin panicked.
 pub(crate) fn catch<T>(profile: &Profile, pod: &Pod, work: impl FnOnce() -> T) -> Result<T, PluginPanic> {
-    // Left by a panic that nobody caught here.
+    // May be left over from a panic that was not caught here.
     CULPRIT.take();
-    // Whatever the work had in hand is dropped by unwinding; what outlives it is the caller's to judge.
+    // Unwinding drops everything that the work owned; the caller has to judge what outlives it.
     let panic = match catch_unwind(AssertUnwindSafe(work)) {
         Ok(answer) => return Ok(answer),
         Err(panic) => panic,
@@ -127,10 +128,10 @@ pub(crate) fn catch<T>(profile: &Profile, pod: &Pod, work: impl FnOnce() -> T) -
     Err(panic)
 }
 
-/// Asks one plugin, outside of an evaluation.
+/// Calls one plugin, outside of an evaluation.
 ///
 /// # Errors
-/// The plugin panicked; the profile's probe knows.
+/// If the plugin panicked; the profile's probe has been notified.
 pub fn ask<T>(
     profile: &Profile,
     plugin: &PluginRef,
@@ -144,7 +145,7 @@ pub fn ask<T>(
 /// [`ask`] at an extension point.
 ///
 /// # Errors
-/// As for [`ask`].
+/// Like [`ask`].
 pub fn ask_at<T>(
     profile: &Profile,
     plugin: &PluginRef,

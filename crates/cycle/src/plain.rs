@@ -1,5 +1,5 @@
-//! The plain pass: one node after the other through the plugin traits, exactly as the extension points say. It remembers nothing
-//! from one pod to the next, and is the reference for every other implementation.
+//! The plain pass: one node after the other through the plugin traits, exactly as the extension points define. It remembers
+//! nothing from one pod to the next, and is the reference for every other implementation.
 
 use crate::evaluate::{Answer, Details, Evaluate, Outcome, Question, Rejection, Scope};
 use crate::evaluation::{self, Failure, Feasible, FilterRunner, PreFiltered, Scored, Search};
@@ -14,7 +14,7 @@ use secondmate_model::{Atom, NodeInfo, Pod};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Text of an attempt in a cluster without nodes.
+/// Message of an attempt in a cluster without nodes.
 pub const NO_NODES: &str = "no nodes available to schedule pods";
 
 /// The plain pass.
@@ -30,7 +30,7 @@ impl Evaluate for Plain {
     }
 }
 
-/// The answer to a question, where `run` takes the pod through the extension points and says how many nodes were looked at.
+/// The answer to a question, where `run` takes the pod through the extension points and counts the nodes that were looked at.
 pub(crate) fn answer<'a>(
     question: &Question<'a>,
     run: impl FnOnce(Pass<'a>, &mut usize) -> Result<Found, Failure>,
@@ -60,7 +60,7 @@ fn no_nodes() -> Rejection {
     }
 }
 
-/// PostFilter's answer where no plugin is asked.
+/// PostFilter's outcome if no plugin is called.
 fn nobody_asked() -> PostFilterOutcome {
     PostFilterOutcome { nomination: Some(Nomination::Clear), ..PostFilterOutcome::from(Status::SUCCESS) }
 }
@@ -94,7 +94,7 @@ impl<'a> Pass<'a> {
         evaluation::pre_filter(self.profile, &self.cx, &mut self.state, self.pod)
     }
 
-    /// All that follows on PreFilter, one node after the other.
+    /// Everything after PreFilter, one node after the other.
     pub fn search(
         mut self,
         mut pre_filtered: PreFiltered,
@@ -151,8 +151,8 @@ impl<'a> Pass<'a> {
         Ok((Outcome::Placed { node: nominated.unwrap_or(chosen), state: self.state }, details))
     }
 
-    /// The node to which the pod is nominated, if it passes the filters. It is looked at before the others and whatever node set
-    /// PreFilter left; a failure there is not told, since the search meets it again where it matters.
+    /// The node to which the pod is nominated, if it passes the filters. It is checked before the others, regardless of
+    /// PreFilter's node set; a failure there is not reported, since the search will encounter it again if it matters.
     pub fn nominated_node(
         &self,
         runner: &FilterRunner<'_>,
@@ -170,29 +170,29 @@ impl<'a> Pass<'a> {
             return (!passed.is_empty()).then(|| Arc::clone(node));
         }
         if status.is_rejected() {
-            // Upstream keeps those that narrowed the search and those that rejected in one set: the verdict on the nodes outside
-            // the node set names this plugin too.
+            // Upstream keeps the plugins that narrowed the search and those that rejected in one set, so the verdict on the nodes
+            // outside the node set names this plugin too.
             pre_filtered.plugins_with_nodes.extend(status.plugin().cloned());
             statuses.set(position, status);
         }
         None
     }
 
-    /// Leaves of the nodes those that pass the extenders, too.
+    /// Keeps only nodes that pass the extenders too.
     fn ask_extenders(&self, pre_filtered: &mut PreFiltered, feasible: &mut Feasible) -> Result<(), Failure> {
         let before = feasible.nodes.len();
         let nodes = std::mem::take(&mut feasible.nodes);
         let passed =
             evaluation::filter_by_extenders(self.profile, &self.cx, self.pod, nodes, &mut feasible.statuses)?;
         if passed.len() != before {
-            // Extenders cannot say what would help, so any event brings the pod back.
+            // Extenders cannot register events, so any event requeues the pod.
             pre_filtered.plugins_with_nodes.insert(Atom::new(EXTENDER_NAME));
         }
         feasible.nodes = passed;
         Ok(())
     }
 
-    /// One of the best nodes. A single node is taken without a score.
+    /// One of the best nodes. If there is only one, it is taken without scoring.
     fn choose(
         &mut self,
         feasible: &Feasible,
@@ -207,7 +207,7 @@ impl<'a> Pass<'a> {
         Ok((Arc::clone(&feasible.nodes[scored.pick(random)]), scored))
     }
 
-    /// No node passed: PostFilter is asked, and the message is made.
+    /// No node passed: runs PostFilter and composes the message.
     pub fn reject(
         mut self,
         runner: &FilterRunner<'_>,
@@ -241,12 +241,12 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// No verdict yet: a node that nobody looked at cannot be helped by preemption.
+/// No verdicts yet: preemption cannot help on nodes that were not looked at.
 pub(crate) fn unseen() -> NodeStatuses {
     NodeStatuses::new(Status::with_reasons(Code::UnschedulableAndUnresolvable, []))
 }
 
-/// The plugins that rejected the pod or a node, and those that wait for something in particular.
+/// The plugins that rejected the pod or a node, and those that returned `Pending`.
 fn culprits(pre_filtered: &PreFiltered, statuses: &NodeStatuses) -> (BTreeSet<Atom>, BTreeSet<Atom>) {
     let mut rejected_by = pre_filtered.plugins_with_nodes.clone();
     let mut pending_by = BTreeSet::new();
@@ -254,7 +254,7 @@ fn culprits(pre_filtered: &PreFiltered, statuses: &NodeStatuses) -> (BTreeSet<At
     for status in verdicts {
         if let Some(plugin) = status.plugin() {
             let set = if status.code() == Code::Pending { &mut pending_by } else { &mut rejected_by };
-            // Most nodes are rejected by a plugin that is in the set already.
+            // Most nodes are rejected by a plugin that is already in the set.
             if !set.contains(plugin) {
                 set.insert(plugin.clone());
             }

@@ -7,7 +7,7 @@ use secondmate_framework::{PreEnqueue, Status};
 use secondmate_model::Pod;
 
 impl Profile {
-    /// What the first PreEnqueue plugin says that holds the pod back, if one does.
+    /// The status of the first PreEnqueue plugin that holds the pod back, if any.
     #[must_use]
     pub fn holds_back(&self, pod: &Pod) -> Option<Status> {
         self.pre_enqueue.iter().find_map(|plugin| {
@@ -16,7 +16,7 @@ impl Profile {
         })
     }
 
-    /// What one PreEnqueue plugin says. One that panics holds the pod back.
+    /// The status of one PreEnqueue plugin. One that panics holds the pod back.
     #[must_use]
     pub fn ask_pre_enqueue(&self, plugin: &At<dyn PreEnqueue>, pod: &Pod) -> Status {
         let ask = || plugin.point.pre_enqueue(pod);

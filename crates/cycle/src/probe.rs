@@ -1,6 +1,6 @@
-//! How the core is measured from outside, since it has no clock: a [`Probe`] is told what ran, and brings the clock with it.
+//! How the core is measured from outside, since it has no clock: a [`Probe`] is notified of what ran, and provides the clock.
 //!
-//! What a probe answers never decides anything: any probe, with any times, leaves the same effects.
+//! A probe's answers never influence any decision: with any probe and any times, the effects are the same.
 
 use crate::panics::PluginPanic;
 use crate::profile::PluginRef;
@@ -9,12 +9,12 @@ use secondmate_model::Pod;
 use smallvec::SmallVec;
 use std::time::Duration;
 
-/// Nodes of a cycle on which the calls of filter and score plugins are timed one by one, where the cycle is timed at all. A plugin
-/// often takes less time for a node than the clock does, and over the cycles these are enough to tell the plugins apart. With
-/// 16 nodes a cycle over 1,000 nodes was 1 % slower on average; with 4 it cannot be felt.
+/// Number of nodes per cycle for which the calls of filter and score plugins are timed individually, if the cycle is timed at
+/// all. A plugin often takes less time for a node than reading the clock, and over many cycles this many are enough to tell the
+/// plugins apart. With 16 nodes, a cycle over 1,000 nodes was 1 % slower on average; with 4, there is no measurable difference.
 pub(crate) const TIMED_NODES: u32 = 4;
 
-/// An extension point, as the metrics name it.
+/// An extension point, as named in metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "each is the extension point of its name")]
 pub enum Point {
@@ -24,7 +24,7 @@ pub enum Point {
     PostFilter,
     PreScore,
     Score,
-    /// The part of Score that brings a plugin's scores into the common range.
+    /// The part of Score that normalises a plugin's scores.
     ScoreExtensionNormalize,
     Reserve,
     Unreserve,
@@ -35,7 +35,7 @@ pub enum Point {
 }
 
 impl Point {
-    /// All of them, in order: a point's place here is its number.
+    /// All of them, in order: the index here is the point's number.
     pub const ALL: [Self; 13] = [
         Self::PreEnqueue,
         Self::PreFilter,
@@ -78,51 +78,52 @@ impl Point {
 pub struct Moment(pub u64);
 
 impl Moment {
-    /// Time since an earlier moment; zero where the clock went back.
+    /// Time since an earlier moment; zero if the clock went backwards.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// Somebody who measures. Each profile has one, and the scheduler has one; whatever a probe does not care for does nothing.
+/// Something that measures. Each profile has a probe, and so does the scheduler; the default methods do nothing.
 pub trait Probe: Send + Sync {
     /// The time.
     fn now(&self) -> Moment {
         Moment::default()
     }
 
-    /// A cycle begins: whether the calls of its plugins are to be timed one by one, and told to [`Probe::plugin_called`].
+    /// A cycle begins. Returns whether the calls of its plugins are to be timed individually and reported to
+    /// [`Probe::plugin_called`].
     fn times_cycle(&self) -> bool {
         false
     }
 
-    /// All plugins of an extension point have run for a pod, or as many of them as it took.
+    /// All plugins of an extension point have run for a pod, or as many as were needed.
     fn point_done(&self, _point: Point, _status: Code, _took: Duration) {}
 
-    /// A plugin answered, in a cycle that is timed.
+    /// A plugin returned, in a cycle that is timed.
     fn plugin_called(&self, _plugin: &PluginRef, _point: Point, _status: Code, _took: Duration) {}
 
-    /// A plugin that may order evictions looked for pods to evict.
+    /// A plugin that may evict pods searched for victims.
     fn preemption_evaluated(&self, _status: Code, _took: Duration) {}
 
-    /// A plugin was asked so many times, at PreFilter, Filter, PreScore or Score.
+    /// A plugin was called this many times, at PreFilter, Filter, PreScore or Score.
     fn plugin_evaluated(&self, _plugin: &PluginRef, _point: Point, _calls: u64) {}
 
-    /// A plugin said what an event means for a pod that it had rejected.
+    /// A plugin gave a hint about an event, for a pod that it had rejected.
     fn hint_given(&self, _plugin: &PluginRef, _event: &ClusterEvent, _hint: Hint, _took: Duration) {}
 
-    /// A plugin panicked while it was asked for the pod.
+    /// A plugin panicked while it was called for the pod.
     fn plugin_panicked(&self, _panic: &PluginPanic, _pod: &Pod) {}
 
-    /// A change that a watch showed was taken in.
+    /// A change from a watch was processed.
     fn event_handled(&self, _event: &'static str, _took: Duration) {}
 }
 
 /// Measures nothing.
 impl Probe for () {}
 
-/// Calls a plugin, and tells how long it took where that is wanted.
+/// Calls a plugin, and reports how long it took if that is wanted.
 pub fn call<T>(
     probe: &dyn Probe,
     timed: bool,
@@ -140,8 +141,8 @@ pub fn call<T>(
     answer
 }
 
-/// Calls that follow each other at one point: the clock is read once for each. They are told when this is dropped, so that the
-/// telling is in nobody's time.
+/// Consecutive calls at one extension point: the clock is read once per call. The times are reported when this is dropped, so
+/// that no call's time includes the reporting.
 pub(crate) struct Laps<'a> {
     probe: &'a dyn Probe,
     point: Point,

@@ -1,4 +1,4 @@
-//! A profile: a scheduler name and its plugins, made once at start.
+//! A profile: a scheduler name and its plugins, created once at startup.
 
 use crate::panics::{self, points};
 use crate::probe::Probe;
@@ -13,7 +13,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Of what the events are that may help a pod which an extender rejected: the list of upstream's `UnrollWildCardResource`.
+/// Resources whose events may help a pod that an extender rejected: the list of upstream's `UnrollWildCardResource`.
 const OF_EXTENDERS: [EventResource; 12] = [
     EventResource::AssignedPod,
     EventResource::UnscheduledPod,
@@ -29,15 +29,15 @@ const OF_EXTENDERS: [EventResource; 12] = [
     EventResource::DeviceClass,
 ];
 
-/// Names of the plugins at each extension point, in the order in which they run, with the weights of the score plugins (elsewhere
-/// the weight means nothing).
+/// Names of the plugins at each extension point, in the order in which they run, with the weights of the score plugins (the
+/// weight has no meaning elsewhere).
 pub type PluginLists = PerPoint<Vec<(String, i64)>>;
 
-/// Puts each plugin at every extension point at which it acts, in the given order: what `multiPoint` means. A score plugin with
+/// Enables each plugin at every extension point that it implements, in the given order, like `multiPoint`. A score plugin with
 /// weight 0 gets 1.
 ///
 /// # Errors
-/// A plugin that is unknown or has wrong arguments.
+/// If a plugin is unknown or has invalid arguments.
 pub fn multi_point(
     plugins: &[(&str, i64)],
     registry: &Registry,
@@ -54,7 +54,7 @@ pub fn multi_point(
     Ok(lists)
 }
 
-/// What a profile is made from.
+/// The input from which a profile is created.
 #[derive(Clone, Debug, Default)]
 pub struct ProfileSpec {
     /// `schedulerName`.
@@ -69,14 +69,14 @@ pub struct ProfileSpec {
     pub victims_of: Option<Vec<String>>,
 }
 
-/// A plugin in its place at an extension point.
+/// A plugin of a profile.
 #[derive(Clone)]
 pub struct PluginRef {
     /// Its name, as an atom.
     pub name: Atom,
     /// The plugin.
     pub plugin: Arc<dyn Plugin>,
-    /// Its number in the profile: they count from 0.
+    /// Its number in the profile, counted from 0.
     pub number: usize,
 }
 
@@ -86,10 +86,10 @@ impl std::fmt::Debug for PluginRef {
     }
 }
 
-/// A plugin at an extension point at which it acts: whom to name, and what to call.
+/// A plugin at an extension point that it implements: its identity and the trait object to call.
 pub struct At<P: ?Sized> {
     whom: PluginRef,
-    /// The plugin as that point.
+    /// The plugin as a trait object of that point.
     pub point: Arc<P>,
 }
 
@@ -112,10 +112,10 @@ impl<P: ?Sized> std::fmt::Debug for At<P> {
     }
 }
 
-/// A profile that cannot be made.
+/// A profile that cannot be created.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProfileError {
-    /// A plugin cannot be made.
+    /// A plugin cannot be created.
     #[error("profile {profile:?}: {error}")]
     Plugin {
         /// Profile.
@@ -123,7 +123,7 @@ pub enum ProfileError {
         /// What is wrong.
         error: PluginError,
     },
-    /// A plugin is listed at a point at which it does not act.
+    /// A plugin is listed at a point that it does not implement.
     #[error("profile {profile:?}: plugin {plugin:?} does not extend {point}: remove it from that list")]
     WrongPoint {
         /// Profile.
@@ -140,7 +140,7 @@ pub enum ProfileError {
     QueueSort {
         /// Profile.
         profile: String,
-        /// How many there are.
+        /// How many are enabled.
         count: usize,
     },
     /// There must be a bind plugin.
@@ -166,9 +166,9 @@ pub struct Profile {
     /// What each plugin declares, by its number.
     declarations: Vec<Declaration>,
     registrations: BTreeMap<Atom, Vec<EventRegistration>>,
-    /// Of [`Self::filter`], those that are asked once more before a pod is bound.
+    /// Those of [`Self::filter`] that run again before a pod is bound.
     guards: Vec<At<dyn Filter>>,
-    /// Of the others, those that are asked as well where the node's object has changed.
+    /// Those of the others that also run again if the node's object has changed.
     admission: Vec<At<dyn Filter>>,
     evicts_pods: bool,
     /// Plugins at PreEnqueue, in order.
@@ -212,11 +212,11 @@ impl std::fmt::Debug for ProbeBox {
 }
 
 impl Profile {
-    /// Makes the plugins and checks that each acts where it is listed.
+    /// Creates the plugins and checks that each implements the points where it is listed.
     ///
     /// # Errors
-    /// A plugin that is unknown, has wrong arguments or does not act where it is listed; no or several queue sort plugins; no
-    /// bind plugin.
+    /// If a plugin is unknown, has invalid arguments, or does not implement a point where it is listed; if there is not exactly
+    /// one queue sort plugin; if there is no bind plugin.
     pub fn new(
         spec: &ProfileSpec,
         registry: &Registry,
@@ -298,21 +298,21 @@ impl Profile {
         self.percentage
     }
 
-    /// The handle that the plugins were given.
+    /// The handle that the plugins received.
     #[must_use]
     pub fn handle(&self) -> &Handle {
         &self.handle.0
     }
 
-    /// The same profile, measured.
+    /// Sets the probe that measures the profile.
     #[must_use]
     pub fn with_probe(mut self, probe: Arc<dyn Probe>) -> Self {
         self.probe = ProbeBox(probe);
         self
     }
 
-    /// The same profile with extenders. Any event of the kinds that kube-scheduler has for them (`UnrollWildCardResource`) may help a pod
-    /// that they rejected: volumes that are attached are not among these.
+    /// Sets the extenders. Any event of the kinds that kube-scheduler uses for them (`UnrollWildCardResource`) may help a pod
+    /// that they rejected; VolumeAttachments are not among these.
     #[must_use]
     pub fn with_extenders(mut self, extenders: Extenders) -> Self {
         if !extenders.is_empty() {
@@ -323,57 +323,58 @@ impl Profile {
         self
     }
 
-    /// The same profile, for which pods of other schedulers that are nominated to a node hold no room there, as for kube-scheduler.
+    /// Makes the profile ignore nominations of other schedulers' pods, which then hold no room on their nodes, as in
+    /// kube-scheduler.
     #[must_use]
     pub fn ignoring_nominations_of_others(mut self) -> Self {
         self.ignores_nominations_of_others = true;
         self
     }
 
-    /// Whether pods of other schedulers that are nominated to a node hold no room there.
+    /// Whether nominated pods of other schedulers hold no room on their nodes.
     #[must_use]
     pub fn ignores_nominations_of_others(&self) -> bool {
         self.ignores_nominations_of_others
     }
 
-    /// The same profile, whose pods have this share of the attempts while pods of other profiles wait with the same priority.
+    /// Sets the profile's weight: its pods' share of the attempts while pods of other profiles with the same priority wait.
     #[must_use]
     pub fn with_weight(mut self, weight: u32) -> Self {
         self.weight = Some(weight);
         self
     }
 
-    /// The weight of its pods in the order of the queue, where it has one.
+    /// The weight of its pods in the queue, if set.
     #[must_use]
     pub fn weight(&self) -> Option<u32> {
         self.weight
     }
 
-    /// The extenders, in the order of their calls.
+    /// The extenders, in the order in which they are called.
     #[must_use]
     pub fn extenders(&self) -> &Extenders {
         &self.extenders
     }
 
-    /// Whether extenders have a say on which node it is, for whatever pod: then one feasible node is not enough.
+    /// Whether extenders influence the choice of the node, for any pod: then finding one feasible node is not enough.
     #[must_use]
     pub fn extenders_choose(&self) -> bool {
         self.extenders.iter().any(|extender| extender.verbs.filter || extender.verbs.prioritize)
     }
 
-    /// Who measures what its plugins do.
+    /// The probe that measures its plugins.
     #[must_use]
     pub fn probe(&self) -> &dyn Probe {
         &*self.probe.0
     }
 
-    /// Tells it from every other profile.
+    /// Distinguishes it from every other profile.
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// What one of its plugins declares.
+    /// The declaration of one of its plugins.
     #[must_use]
     pub fn declaration(&self, plugin: &PluginRef) -> &Declaration {
         &self.declarations[plugin.number]
@@ -385,13 +386,13 @@ impl Profile {
         &self.all
     }
 
-    /// Whether a plugin at PostFilter may order evictions.
+    /// Whether a PostFilter plugin may evict pods.
     #[must_use]
     pub fn evicts_pods(&self) -> bool {
         self.evicts_pods
     }
 
-    /// Whether a rejection counts for all pods that are alike, while nothing changes that the plugins declare to read.
+    /// Whether a rejection is valid for all equivalent pods, as long as nothing changes that the plugins declare to read.
     #[must_use]
     pub fn rejects_alike(&self) -> bool {
         let tell = |plugin: &PluginRef| self.declaration(plugin).tells_what_it_reads();
@@ -401,19 +402,31 @@ impl Profile {
             && self.post_filter.iter().all(|plugin| plugin.point.fails_alike())
     }
 
+    /// Whether pods that are alike have one answer: no plugin that is asked before a node is chosen may tell them apart by what it does
+    /// not declare to read, such as their names, and no extender, which is sent the whole pod.
+    #[must_use]
+    pub fn answers_alike(&self) -> bool {
+        let tell = |plugin: &PluginRef| self.declaration(plugin).tells_what_it_reads();
+        self.rejects_alike()
+            && self.pre_enqueue.iter().all(|plugin| tell(plugin))
+            && self.pre_score.iter().all(|plugin| tell(plugin))
+            && self.score.iter().all(|(plugin, _)| tell(plugin))
+    }
+
     /// The filters that are asked once more before a pod is bound, in order.
     #[must_use]
     pub fn guards(&self) -> &[At<dyn Filter>] {
         &self.guards
     }
 
-    /// Further filters that are asked once more where the node's object has changed meanwhile, in order: a kubelet would judge the same.
+    /// Further filters that run again if the node's object has changed meanwhile, in order, because the kubelet would check the
+    /// same.
     #[must_use]
     pub fn admission(&self) -> &[At<dyn Filter>] {
         &self.admission
     }
 
-    /// A plugin of the profile.
+    /// A plugin of the profile, by name.
     #[must_use]
     pub fn plugin(&self, name: &Atom) -> Option<&Arc<dyn Plugin>> {
         self.all.iter().find(|p| p.name == *name).map(|p| &p.plugin)
@@ -441,25 +454,26 @@ impl Profile {
             .is_some_and(|list| list.iter().any(|r| event.is_named_by(&any_action(r))))
     }
 
-    /// The order of two pods in the active queue. Where the plugin panics they are alike, and go by arrival.
+    /// The order of two pods in the active queue. If the plugin panics, they compare as equal and are ordered by arrival.
     #[must_use]
     pub fn compare(&self, a: &QueuedPod, b: &QueuedPod) -> Ordering {
         let ask = || self.queue_sort.point.compare(a, b);
         panics::ask(self, &self.queue_sort, points::QUEUE_SORT, &a.pod, ask).unwrap_or(Ordering::Equal)
     }
 
-    /// What an event means for a pod that the plugin rejected. A plugin that did not register the event has nothing to say.
+    /// What an event means for a pod that the plugin rejected. The hint of a plugin that did not register the event is always
+    /// [`Hint::Skip`].
     #[must_use]
     pub fn hint(&self, plugin: &Atom, event: &ClusterEvent, pod: &Pod, change: &ObjectChange) -> Hint {
         if !self.plugin_registers(plugin, event) {
             return Hint::Skip;
         }
         let Some(plugin) = self.all.iter().find(|p| p.name == *plugin) else {
-            // Registered, and no plugin: that is the extenders.
+            // Registered, but not a plugin: the extenders.
             return Hint::Queue;
         };
         let began = self.probe().now();
-        // As upstream takes an error: better an attempt too many.
+        // Upstream treats an error the same way: better one attempt too many.
         let hint = panics::ask(self, plugin, points::QUEUEING_HINT, pod, || plugin.plugin.hint(pod, change))
             .unwrap_or(Hint::Queue);
         self.probe().hint_given(plugin, event, hint, self.probe().now().since(began));
@@ -475,7 +489,7 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    /// The plugins that are listed at a point, as that point.
+    /// The plugins that are listed at a point, as trait objects of that point.
     fn list<P: ?Sized>(
         &mut self,
         point: ExtensionPoint,

@@ -1,6 +1,6 @@
-//! The core's only source of chance: seeded, so that a replay makes the same choices.
+//! The core's only source of randomness: seeded, so that a replay makes the same choices.
 
-/// SplitMix64: one addition and a mix per number, every seed good, period 2^64.
+/// SplitMix64: one addition and a mix per number, any seed works, period 2^64.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 

@@ -1,25 +1,26 @@
-//! The standing evaluation: what the plugins said about the nodes is kept for each class of pods, and only the nodes that changed
-//! since are looked at again.
+//! The standing evaluation: the plugins' answers about the nodes are kept for each class of pods, and only nodes that have
+//! changed since are evaluated again.
 //!
-//! Pods are of one class where the plugins that act on them read the same of them ([`key`]). It answers as the plain pass does when
-//! that looks at every node: the same verdicts and scores, and of the best nodes the same one for the same random number. What it
-//! cannot stand for, filters whose answer depends on more than the node, takes the plain pass, and [`StandingCounts`] says why. Scores
-//! of which that is true are asked for afterwards, about the nodes that pass ([`asked`]).
+//! Pods belong to the same class if the plugins that act on them read the same of them ([`key`]). The answers equal those of the
+//! plain pass when that looks at every node: the same verdicts and scores, and, for the same random number, the same one of the
+//! best nodes. Pods that it cannot serve, because a filter's answer depends on more than the node, take the plain pass, and
+//! [`StandingCounts`] records why. Scores of this kind are requested afterwards, for the nodes that pass ([`asked`]).
 //!
-//! How it works: PreFilter and PreScore are asked for each pod as ever, and say which plugins act on it ([`plan`]). Filters and scores
-//! are asked about the nodes that changed since the class was last used (the snapshot remembers them). Raw scores that are normalised
-//! over the feasible nodes make the groups, since the extremes over nodes are extremes over groups; so do the topology domains of a
-//! plugin that filters or scores by group, which are counted node by node ([`domains`]). The other scores rank the nodes inside a
-//! group ([`ranking`]). So the verdicts that hang on domains, and the choice, are worked out for groups, not for nodes ([`groups`]).
+//! How it works: PreFilter and PreScore run for each pod as usual and determine which plugins act on it ([`plan`]). Filters and
+//! scores run for the nodes that changed since the class was last used (the snapshot remembers them). Raw scores that are
+//! normalised over the feasible nodes define the groups, since the extremes over nodes are the extremes over groups; so do the
+//! topology domains of a plugin that filters or scores by group, which are counted node by node ([`domains`]). The other scores
+//! rank the nodes inside a group ([`ranking`]). So the verdicts that depend on domains, and the choice, are computed per group,
+//! not per node ([`groups`]).
 //!
-//! PreFilter of a plugin that filters by group leaves the counting over all nodes until a filter asks for it in full: where pods are
-//! nominated, where preemption tries placements out, and on the plain pass.
+//! PreFilter of a plugin that filters by group defers the counting over all nodes until a filter needs the full counts: if pods
+//! are nominated, if preemption tries out placements, and on the plain pass.
 //!
-//! Where many nodes have to be looked at, that is done over columns ([`columns`]), which all classes share: so classes in turn pay little for
-//! what changed meanwhile. Of a kind that was not seen before no class is made ([`first_sight`]), and pods that are each alone leave
-//! nothing behind.
+//! If many nodes have to be evaluated, that is done over columns ([`columns`]), which all classes share; so classes that
+//! alternate pay little for what changed meanwhile. A kind of pod that was not seen before gets no class ([`first_sight`]), so
+//! pods that are each the only one of their kind leave nothing behind.
 //!
-//! It holds the classes and those columns, within a budget of bytes; the least recently used classes go first.
+//! It holds the classes and those columns within a memory budget; the least recently used classes are dropped first.
 
 mod asked;
 mod class;
@@ -62,48 +63,50 @@ use std::sync::Arc;
 /// Settings of the standing evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StandingSettings {
-    /// Memory that classes may take, in bytes.
+    /// Memory that the classes and the columns may use together, in bytes.
     pub bytes_max: usize,
-    /// Makes a class of the first pod of its kind. Otherwise of the second: a pod that stays alone leaves no class behind.
+    /// Creates a class for the first pod of a kind. Otherwise only for the second one, so that a pod that stays the only one
+    /// leaves no class behind.
     pub first_sight: bool,
-    /// Nodes from which on they are looked at over columns for a known class, and not one by one.
+    /// Number of stale nodes from which on a known class evaluates them over columns instead of one by one.
     pub columns_from: usize,
 }
 
 impl Default for StandingSettings {
     fn default() -> Self {
-        // Some 60 classes of a million nodes that look no further than these, or ten thousand of five thousand.
+        // About 60 classes for a million nodes if their plugins look only at the node, or ten thousand for five thousand nodes.
         Self { bytes_max: 256 << 20, first_sight: false, columns_from: 9 }
     }
 }
 
-/// What the standing evaluation has done, for metrics.
+/// What the standing evaluation has done, for metrics. Except for the first two, all are totals.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StandingCounts {
-    /// Classes that are kept.
+    /// Classes currently kept.
     pub classes: usize,
-    /// Memory that they and the columns take, in bytes.
+    /// Memory that they and the columns use, in bytes.
     pub bytes: usize,
-    /// Pods that were answered from a class, or over columns, so far.
+    /// Pods that were answered from a class or over columns.
     pub hits: u64,
-    /// Of these, pods of a kind that was not seen before: every node was looked at, over columns.
+    /// Of these, pods of a kind that was not seen before, for which every node was evaluated over columns.
     pub first_sights: u64,
-    /// Classes that were made, so far.
+    /// Classes created.
     pub made: u64,
-    /// Classes whose every node was looked at again, so far: the list of nodes was replaced, too much had changed, or an object that
-    /// a plugin reads had.
+    /// Times that a class had to evaluate every node again, because the list of nodes was replaced, too much had changed, or an
+    /// object that a plugin reads had changed.
     pub rebuilds: u64,
-    /// Classes that were dropped for want of memory, so far.
+    /// Classes dropped for lack of memory.
     pub dropped: u64,
-    /// Nodes that plugins were asked about, so far.
+    /// Nodes that plugins were asked about.
     pub nodes_evaluated: u64,
-    /// Groups of nodes that were given verdicts and scores, so far.
+    /// Groups of nodes for which verdicts and scores were computed.
     pub groups_visited: u64,
-    /// Nodes on which preemption was tried out for a pod of a class, and those of which that was known from an earlier pod of it, so far.
+    /// Nodes on which preemption was tried out for a pod of a class, and those for which the result was known from an earlier pod
+    /// of the class.
     pub trials: TrialCounts,
-    /// Pods for which a plugin was asked about each node that passes, so far, by the plugin: no class can stand for its score.
+    /// Pods for which a plugin had to score each passing node, because its score cannot be kept in a class; by plugin.
     pub asked: BTreeMap<Atom, u64>,
-    /// Pods that took the plain pass so far, by the reason.
+    /// Pods that took the plain pass, by reason.
     pub plain: BTreeMap<Why, u64>,
 }
 
@@ -118,19 +121,19 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// Without any class yet.
+    /// Without any classes yet.
     #[must_use]
     pub fn new(settings: StandingSettings) -> Self {
         Self { settings, ..Self::default() }
     }
 
-    /// What it keeps and has done.
+    /// Statistics about what it keeps and has done.
     #[must_use]
     pub fn counts(&self) -> &StandingCounts {
         &self.counts
     }
 
-    /// How the nodes stand for the pod, and which one is taken.
+    /// Evaluates the nodes for the pod and chooses one.
     fn judge(
         &mut self,
         pass: &Pass<'_>,
@@ -147,8 +150,8 @@ impl Standing {
         let has_groups =
             plan.scorers.iter().any(|scorer| scorer.by_group.is_some()) || !plan.apart.is_empty();
         let needs_a_class = has_groups || !plan.asked.is_empty() || pass.scope.is_every();
-        // Where domains count every node is looked at with its pods: to make a class of that costs about as much as the plain pass, and the next
-        // pod of it next to nothing.
+        // If domains count, every node and its pods are looked at. Creating a class then costs about as much as the plain pass,
+        // and makes the next pod of the class nearly free.
         let at_once = has_groups
             && seen == Seen::Never
             && plan.asked.is_empty()
@@ -193,7 +196,7 @@ impl Standing {
         }
     }
 
-    /// One of the best nodes. A single node is taken without a score.
+    /// One of the best nodes. If there is only one, it is taken without scoring.
     fn choose<'p>(
         &mut self,
         class: &Class,
@@ -225,7 +228,7 @@ impl Standing {
         Ok(Judged::Chosen { node, scored, details })
     }
 
-    /// A node for a pod of a kind that was not seen before. Where none passes, the plain pass says why.
+    /// A node for a pod of a kind that was not seen before. If no node passes, the plain pass determines why.
     fn judge_at_first_sight(&mut self, asker: &Asker<'_, '_>, random: &mut Random) -> Result<Judged, Why> {
         let probe = asker.pass.profile.probe();
         let bytes_max = self.settings.bytes_max / 2;
@@ -246,14 +249,14 @@ impl Standing {
         let start = asker.pass.scope.start_of(nodes.len());
         if scored {
             asker.plan.tell(probe);
-            // What it took is in the time of Filter: both are worked out together.
+            // Its time is included in that of Filter: both are computed together.
             probe.point_done(Point::Score, Code::Success, std::time::Duration::ZERO);
         }
         let node = Arc::clone(&nodes[best.nth_from(start, pick).get()]);
         Ok(Judged::Chosen { node, scored, details: None })
     }
 
-    /// Whether the columns leave at least half of the memory to classes.
+    /// Whether the columns leave at least half of the memory to the classes.
     fn has_room_for_columns(&self, nodes: usize) -> bool {
         Columns::bytes_at_least(nodes) <= self.settings.bytes_max / 2
     }
@@ -262,7 +265,7 @@ impl Standing {
         self.columns.bytes() + self.first_sight.bytes()
     }
 
-    /// Brings a class up to date, or makes it. It has `proven` of use where this is not the first pod of it.
+    /// Updates a class, or creates it. `proven` means that this is not the first pod of the class.
     fn refresh(
         &mut self,
         class: Option<Box<Class>>,
@@ -285,7 +288,7 @@ impl Standing {
                 None => Ok(None),
             };
             let sheet = match sheet {
-                // For the class there may be fewer.
+                // The class itself may have fewer groups.
                 Err(Why::TooManyGroups) => None,
                 sheet => sheet?,
             };
@@ -309,24 +312,24 @@ impl Standing {
     }
 }
 
-/// What a class says about a pod.
+/// What a class determines for a pod.
 enum Judged {
     /// The node to which the pod is nominated passes.
     Nominated(Arc<NodeInfo>),
     /// A node was chosen.
     Chosen {
         node: Arc<NodeInfo>,
-        /// There was a choice, so the nodes were scored.
+        /// There was more than one feasible node, so the nodes were scored.
         scored: bool,
         details: Option<Box<Details>>,
     },
-    /// No node passes. The class is to be kept when PostFilter is through with its trials.
+    /// No node passes. The class is put back after PostFilter has finished its trials.
     Rejected(NodeStatuses, Option<(Box<Class>, Option<KeptTrials>)>),
-    /// A plugin failed that was asked about the nodes that pass.
+    /// A plugin that was asked about the passing nodes failed.
     Failed(Failure),
 }
 
-/// One of the best nodes, by what the class knows.
+/// One of the best nodes, based on what the class knows.
 fn choose(
     class: &Class,
     groups: &Groups<'_>,
@@ -351,7 +354,7 @@ fn choose(
     Ok(Judged::Chosen { node: Arc::clone(&nodes[chosen.get()]), scored, details })
 }
 
-/// Whether the profile has every node looked at, as a class does.
+/// Whether the profile looks at every node, as a class does.
 fn serves(question: &Question<'_>) -> Result<(), Why> {
     if question.profile.score.is_empty() {
         return Err(Why::NoScores);
@@ -365,7 +368,7 @@ fn serves(question: &Question<'_>) -> Result<(), Why> {
     }
 }
 
-/// Whether PreFilter left every node to be looked at.
+/// Whether PreFilter left every node to be considered.
 fn has_many_nodes(pre_filtered: &PreFiltered) -> Result<(), Why> {
     let all = pre_filtered.status.is_success() && pre_filtered.nodes.is_none();
     if all { Ok(()) } else { Err(Why::FewNodes) }

@@ -1,4 +1,4 @@
-//! The answer for one pod, in the form that the parity oracle answers in.
+//! The answer for one pod, in the form in which the parity oracle gives its answers.
 
 use crate::facts::Facts;
 use secondmate_framework::Code;
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 pub enum Verdict {
     /// At least one node is feasible.
     Schedulable,
-    /// No node is.
+    /// No node is feasible.
     Unschedulable,
     /// A PreEnqueue plugin holds the pod back.
     Gated,
@@ -20,7 +20,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The word in the answer.
+    /// The word used in the answer.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -32,10 +32,10 @@ impl Verdict {
     }
 }
 
-/// The rejection of the pod as a whole by a PreFilter plugin.
+/// The rejection of the whole pod by a PreFilter plugin.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct PreFilterRejection {
-    /// The plugin; absent where the plugins' node sets have no node in common.
+    /// The plugin; absent if the plugins' node sets have no node in common.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "option_text")]
     pub plugin: Option<Atom>,
     /// Name of the status code.
@@ -47,7 +47,7 @@ pub struct PreFilterRejection {
 /// One score plugin's part in a node's total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct ScoreAnswer {
-    /// As Score returned it.
+    /// As returned by Score.
     pub raw: i64,
     /// After NormalizeScore.
     pub normalized: i64,
@@ -60,7 +60,7 @@ pub struct ScoreAnswer {
 pub enum NodeAnswer {
     /// It passed every filter.
     Feasible {
-        /// By plugin; empty where nothing was scored.
+        /// By plugin; empty if no scoring took place.
         scores: Vec<(Atom, ScoreAnswer)>,
         /// Weighted sum.
         total: i64,
@@ -110,7 +110,7 @@ pub struct PostFilterAnswer {
     /// The node.
     #[serde(serialize_with = "text")]
     pub nominated_node: Atom,
-    /// Pods that have to go, from the most to the least important, as `NAMESPACE/NAME`.
+    /// Pods to evict, from the most to the least important, as `NAMESPACE/NAME`.
     pub victims: Vec<String>,
 }
 
@@ -123,22 +123,22 @@ pub struct Explanation {
     pub profile: Atom,
     /// How the attempt would end.
     pub result: Verdict,
-    /// Where PreFilter rejected the pod.
+    /// Set if PreFilter rejected the pod.
     pub pre_filter: Option<PreFilterRejection>,
     /// Each node's verdict, in the order of the snapshot.
     pub nodes: Vec<(Atom, NodeAnswer)>,
     /// The feasible nodes with the highest total, sorted by name.
     pub best: Vec<Atom>,
-    /// Where no node is feasible and PostFilter nominated one.
+    /// Set if no node is feasible and PostFilter nominated one.
     pub post_filter: Option<PostFilterAnswer>,
     /// Text of the FailedScheduling event.
     pub message: Option<String>,
-    /// What is told to people only: it is no part of the JSON.
+    /// For people only: not part of the JSON.
     pub facts: Facts,
 }
 
 impl Explanation {
-    /// An answer that says nothing but the verdict.
+    /// An answer that contains only the verdict.
     #[must_use]
     pub fn new(pod: String, profile: Atom, result: Verdict) -> Self {
         Self {
@@ -164,7 +164,7 @@ impl Explanation {
 impl Serialize for Explanation {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        // First: the answers of equal pods differ in this field only.
+        // First, so that the answers of equivalent pods differ only in this field.
         map.serialize_entry("pod", &self.pod)?;
         map.serialize_entry("profile", self.profile.as_str())?;
         map.serialize_entry("result", self.result.name())?;

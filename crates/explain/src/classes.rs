@@ -1,4 +1,4 @@
-//! Many pods: each kind of pod is evaluated once, and kinds are evaluated side by side.
+//! Many pods: each kind of pod is evaluated once, and kinds are evaluated in parallel.
 
 use crate::answer::Explanation;
 use crate::evaluate::Explainer;
@@ -9,28 +9,32 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Kinds that a thread evaluates before answers are handed on: what bounds the memory when answers are large.
+/// Number of kinds that a thread evaluates before answers are passed on: bounds the memory if answers are large.
 const KINDS_PER_THREAD: usize = 8;
-/// Bytes of answers that are kept for later pods of their kind; what does not fit is evaluated again.
+/// Maximum size of the answers kept for later pods of their kind, in bytes; what does not fit is evaluated again.
 const KEPT_BYTES_MAX: usize = 512 << 20;
 
-/// Pods that no plugin can tell apart.
+/// Pods that no plugin can distinguish.
 ///
 /// They are equal in everything but UID, name, version and the condition in their status. A pod with a generic ephemeral volume is
 /// of its own kind, since the claim's name derives from the pod's, and so is a nominated pod, since it does not count against
-/// itself.
+/// itself. So is each pod of a profile with a plugin that does not tell what it reads of pods: it may go by their names.
 #[derive(Clone, Debug)]
 pub struct Kinds {
-    /// The places of the pods of each kind, in the order of their first pods.
+    /// The indices of the pods of each kind, in the order of their first pods.
     members: Vec<Vec<usize>>,
     /// The kind of each pod.
     of_pod: Vec<usize>,
 }
 
 impl Kinds {
-    /// The kinds of the pods of a list.
+    /// The kinds of the pods of a list, all of which the explainer can be asked about.
     #[must_use]
-    pub fn new(pods: &[Arc<Pod>]) -> Self {
+    pub fn new(explainer: &Explainer<'_>, pods: &[Arc<Pod>]) -> Self {
+        Self::divide(pods, |pod| is_its_own(pod) || !explainer.profile(pod).answers_alike())
+    }
+
+    fn divide(pods: &[Arc<Pod>], is_its_own: impl Fn(&Pod) -> bool) -> Self {
         let mut kinds = Self { members: Vec::new(), of_pod: Vec::with_capacity(pods.len()) };
         let mut by_key: HashMap<String, usize> = HashMap::new();
         for (at, pod) in pods.iter().enumerate() {
@@ -45,7 +49,7 @@ impl Kinds {
         kinds
     }
 
-    /// The places of the pods of each kind in the list, in the order of their first pods.
+    /// The indices of the pods of each kind in the list, in the order of their first pods.
     #[must_use]
     pub fn members(&self) -> &[Vec<usize>] {
         &self.members
@@ -57,7 +61,7 @@ fn is_its_own(pod: &Pod) -> bool {
         || pod.volumes.iter().any(|v| matches!(v.source, VolumeSource::Ephemeral))
 }
 
-/// Everything about a pod that a plugin may read and that is not its identity, as text: equal texts are equal pods.
+/// Everything about a pod that a plugin may read and that is not its identity, as text: equal texts mean equivalent pods.
 fn key(pod: &Pod) -> String {
     let mut stripped = pod.clone();
     stripped.uid = Uid::from("");
@@ -68,16 +72,16 @@ fn key(pod: &Pod) -> String {
     format!("{stripped:?}")
 }
 
-/// Explains one pod of each kind to people; `each` is told in the order of the kinds, with the places of the kind's pods.
+/// Explains one pod of each kind for people; `each` is called in the order of the kinds, with the indices of the kind's pods.
 ///
 /// # Errors
-/// What `each` returns.
+/// Errors returned by `each`.
 pub fn explain_kinds<E>(
     explainer: &Explainer<'_>,
     pods: &[Arc<Pod>],
     mut each: impl FnMut(&Explanation, &[usize]) -> Result<(), E>,
 ) -> Result<(), E> {
-    let kinds = Kinds::new(pods);
+    let kinds = Kinds::new(explainer, pods);
     for round in kinds.members.chunks(round_length()) {
         let firsts: Vec<&Arc<Pod>> = round.iter().map(|members| &pods[members[0]]).collect();
         let answers = side_by_side(&firsts, threads(explainer), |pod| explainer.explain_to_people(pod));
@@ -91,11 +95,11 @@ pub fn explain_kinds<E>(
 /// Writes the answer for each pod as one line of JSON, in the order of the pods.
 ///
 /// # Errors
-/// What the writer returns.
+/// Errors returned by the writer.
 pub fn write_json(explainer: &Explainer<'_>, pods: &[Arc<Pod>], out: &mut impl Write) -> io::Result<()> {
-    let kinds = Kinds::new(pods);
+    let kinds = Kinds::new(explainer, pods);
     let mut left: Vec<usize> = kinds.members.iter().map(Vec::len).collect();
-    // The line of each kind after the pod's name.
+    // The line of each kind, after the pod's name.
     let mut kept: HashMap<usize, String> = HashMap::new();
     let mut bytes = 0;
     for (at, pod) in pods.iter().enumerate() {
@@ -135,7 +139,7 @@ pub fn write_json(explainer: &Explainer<'_>, pods: &[Arc<Pod>], out: &mut impl W
     Ok(())
 }
 
-/// How the line of a pod begins.
+/// The beginning of a pod's line.
 fn name_field(pod: &Pod) -> String {
     format!("{{\"pod\":{}", serde_json::Value::from(pod.full_name()))
 }
@@ -144,7 +148,7 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-/// An extender is asked about one pod after the other, as by a scheduler.
+/// Extenders are asked about one pod after the other, as by a scheduler.
 fn threads(explainer: &Explainer<'_>) -> usize {
     if explainer.asks_extenders() { 1 } else { cores() }
 }
@@ -153,7 +157,7 @@ fn round_length() -> usize {
     cores() * KINDS_PER_THREAD
 }
 
-/// Applies `work` to all elements on so many threads; the results are in the elements' order.
+/// Applies `work` to all elements on this many threads; the results are in the order of the elements.
 fn side_by_side<T: Sync, R: Send>(elements: &[T], threads: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let take = || {
@@ -203,7 +207,7 @@ mod tests {
             pod("e", ephemeral),
             pod("f", json!({"priority": 1})),
         ];
-        let kinds = Kinds::new(&pods);
+        let kinds = Kinds::divide(&pods, is_its_own);
         assert_eq!(kinds.members(), [vec![0, 2], vec![1, 5], vec![3], vec![4]]);
         assert_eq!(kinds.of_pod, [0, 1, 0, 2, 3, 1]);
     }

@@ -1,4 +1,4 @@
-//! The cluster in the file, as the scheduler's cache and snapshot have it.
+//! The cluster from the file, in the form of the scheduler's cache and snapshot.
 
 use crate::objects::Item;
 use secondmate_core::Nominator;
@@ -8,18 +8,18 @@ use secondmate_framework::{Parity, Snapshot};
 use secondmate_model::{Atom, Pod};
 use std::sync::Arc;
 
-/// Why a pod that was asked for is not evaluated.
+/// Why a requested pod is not evaluated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotPending {
-    /// It is not there.
+    /// The pod does not exist.
     #[error("pod {0} is not there; name it as NAMESPACE/NAME")]
     Unknown(String),
-    /// It is there, and does not wait for one of the profiles.
+    /// The pod exists, but is not waiting for one of the profiles.
     #[error("pod {pod} does not wait for a node: {why}")]
     Settled {
         /// The pod.
         pod: String,
-        /// What it does instead, and what to do about it.
+        /// Its actual state, and what to do about it.
         why: String,
     },
 }
@@ -28,24 +28,24 @@ pub enum NotPending {
 pub struct Cluster {
     pub(crate) snapshot: Snapshot,
     pub(crate) nominator: Nominator,
-    /// Pending pods of the profiles, in the order of the file.
+    /// Pending pods of the profiles, in file order.
     pending: Vec<Arc<Pod>>,
-    /// All others, for messages.
+    /// All other pods, for messages.
     settled: Vec<Arc<Pod>>,
 }
 
 impl Cluster {
-    /// Takes the objects in, in the order of the file: nodes within their zone, pods on their node.
+    /// Loads the objects in file order: nodes within their zone, pods on their node.
     ///
-    /// Pods of other schedulers that are nominated to a node count, as they do for a scheduler that runs, unless the profiles ignore
-    /// them.
+    /// Pods of other schedulers that are nominated to a node count, as they do for a running scheduler, unless the profiles
+    /// ignore them.
     #[must_use]
     pub fn load(items: Vec<Item>, profiles: &[Profile]) -> Self {
         let mut cache = Cache::new();
         let mut snapshot = Snapshot::default();
         let mut nominator = Nominator::default();
         let (mut pods, mut pending, mut settled) = (Vec::new(), Vec::new(), Vec::new());
-        // As the scheduler takes its inputs.
+        // Like the scheduler, which clamps amounts in its inputs.
         let bounds_amounts = profiles.iter().any(|profile| profile.handle().parity == Parity::Sensible);
         for item in items {
             match item {
@@ -61,7 +61,7 @@ impl Cluster {
         for pod in pods {
             let profile = profiles.iter().find(|p| *p.name() == pod.scheduler_name);
             match (&pod.node_name, profile) {
-                // The scheduler's watch leaves pods out that have ended.
+                // The scheduler's watch leaves out pods that have finished.
                 _ if pod.terminal => settled.push(pod),
                 (Some(_), _) => {
                     cache.add(Arc::clone(&pod));
@@ -88,13 +88,13 @@ impl Cluster {
         Self { snapshot, nominator, pending, settled }
     }
 
-    /// The pods that wait for one of the profiles, in the order of the file.
+    /// The pods that wait for one of the profiles, in file order.
     #[must_use]
     pub fn pending(&self) -> &[Arc<Pod>] {
         &self.pending
     }
 
-    /// Nodes and other objects, as a cycle sees them.
+    /// Nodes and other objects, as seen by a cycle.
     #[must_use]
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
@@ -106,10 +106,10 @@ impl Cluster {
         &self.nominator
     }
 
-    /// The pending pods of these names (`NAMESPACE/NAME`), in the order of the file; all of them where none is named.
+    /// The pending pods with these names (`NAMESPACE/NAME`), in file order; all of them if no names are given.
     ///
     /// # Errors
-    /// A name that is not that of a pending pod.
+    /// If a name is not that of a pending pod.
     pub fn select(&self, names: &[String]) -> Result<Vec<Arc<Pod>>, NotPending> {
         if names.is_empty() {
             return Ok(self.pending.clone());
@@ -140,7 +140,7 @@ impl Cluster {
         NotPending::Settled { pod: name.to_owned(), why }
     }
 
-    /// Scheduler names of pods that wait for somebody else, each with the number of its pods.
+    /// Scheduler names of pods that wait for another scheduler, each with the number of its pods.
     #[must_use]
     pub fn waiting_for_others(&self) -> Vec<(Atom, usize)> {
         let mut names: std::collections::BTreeMap<Atom, usize> = std::collections::BTreeMap::new();

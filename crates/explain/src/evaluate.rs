@@ -1,7 +1,7 @@
-//! One pod against the cluster: the scheduler's own evaluation, asked to look at every node and to keep everything.
+//! One pod against the cluster: the scheduler's own evaluation, looking at every node and keeping all details.
 //!
-//! What is done here is only to put the answer into the form that is shown. Nothing is decided: a verdict, a score or a text that
-//! differed from what the scheduler says could only come from a different question.
+//! This module only converts the answer into the form that is shown. It decides nothing: a verdict, score or message that
+//! differed from the scheduler's could only come from a different question.
 
 use crate::answer::{Explanation, NodeAnswer, PostFilterAnswer, PreFilterRejection, ScoreAnswer, Verdict};
 use crate::cluster::Cluster;
@@ -13,32 +13,42 @@ use secondmate_cycle::{
 };
 use secondmate_framework::{Context, NodeIndex, Nomination, Status};
 use secondmate_model::{Atom, NodeInfo, Pod, Timestamp};
+use std::collections::HashMap;
 use std::sync::Arc;
-
-/// A pod without a start time counts as started now, and now is after everything that the file tells of.
-const NOW: Timestamp = Timestamp { nanos: i64::MAX };
+use std::time::Duration;
 
 /// Answers for pods of one cluster.
 pub struct Explainer<'a> {
     cluster: &'a Cluster,
     profiles: &'a [Profile],
     notes: Option<&'a ExtenderNotes>,
+    /// The time of all cycles.
+    now: Timestamp,
 }
 
 impl<'a> Explainer<'a> {
-    /// An explainer of a cluster that was loaded for these profiles.
+    /// An explainer of a cluster that was loaded for these profiles, at the time at which its last pod has been started.
     #[must_use]
     pub fn new(cluster: &'a Cluster, profiles: &'a [Profile]) -> Self {
-        Self { cluster, profiles, notes: None }
+        let pods = cluster.snapshot.nodes().iter().flat_map(|node| node.pods());
+        // A pod without a start time counts as started now: after all that have one.
+        let now = pods.filter_map(|pod| pod.start_time).max().map(just_after).unwrap_or_default();
+        Self { cluster, profiles, notes: None, now }
     }
 
-    /// The same, which tells what the extenders were asked that make these notes.
+    /// The same at this time, if it is not before the last pod was started.
+    #[must_use]
+    pub fn at(self, time: Timestamp) -> Self {
+        Self { now: self.now.max(time), ..self }
+    }
+
+    /// Adds the calls to extenders, recorded in these notes, to the explanations.
     #[must_use]
     pub fn with_notes(self, notes: &'a ExtenderNotes) -> Self {
         Self { notes: Some(notes), ..self }
     }
 
-    /// Whether extenders are asked: one pod after the other then, as the scheduler does.
+    /// Whether extenders are asked, which is done for one pod after the other, as in the scheduler.
     pub(crate) fn asks_extenders(&self) -> bool {
         self.profiles.iter().any(|profile| !profile.extenders().is_empty())
     }
@@ -52,19 +62,19 @@ impl<'a> Explainer<'a> {
     /// The profile of a pod.
     ///
     /// # Panics
-    /// The pod is not one of the cluster's pending pods.
+    /// If the pod is not one of the cluster's pending pods.
     pub(crate) fn profile(&self, pod: &Pod) -> &'a Profile {
         let profile = self.profiles.iter().find(|p| *p.name() == pod.scheduler_name);
         profile.expect("a pending pod of the cluster waits for one of its profiles")
     }
 
-    /// What the scheduler would say about a pending pod.
+    /// What the scheduler would decide about a pending pod.
     #[must_use]
     pub fn explain(&self, pod: &Arc<Pod>) -> Explanation {
         self.answer(pod, false)
     }
 
-    /// The same, with the facts behind the rejections.
+    /// Like [`Self::explain`], with the facts behind the rejections.
     #[must_use]
     pub fn explain_to_people(&self, pod: &Arc<Pod>) -> Explanation {
         self.answer(pod, true)
@@ -109,7 +119,7 @@ impl<'a> Explainer<'a> {
     }
 
     fn context(&self) -> Context<'_> {
-        Context { snapshot: &self.cluster.snapshot, now: NOW, nominations: &self.cluster.nominator }
+        Context { snapshot: &self.cluster.snapshot, now: self.now, nominations: &self.cluster.nominator }
     }
 
     fn ask(&self, profile: &Profile, pod: &Arc<Pod>, scope: Scope) -> Answer {
@@ -117,27 +127,32 @@ impl<'a> Explainer<'a> {
             profile,
             snapshot: &self.cluster.snapshot,
             nominations: &self.cluster.nominator,
-            now: NOW,
+            now: self.now,
             pod,
             scope,
         };
-        // Which of the best nodes is taken does not show: all of them are told.
+        // It does not matter which of the best nodes is taken: all of them are reported.
         Plain.evaluate(&question, &mut Random::new(0))
     }
 
     /// Each node's verdict, in the snapshot's order.
     fn verdicts(&self, details: &Details) -> Vec<(Atom, NodeAnswer)> {
-        let mut feasible = details.feasible.iter().enumerate().peekable();
+        let feasible: HashMap<&Atom, usize> =
+            details.feasible.iter().enumerate().map(|(nth, node)| (node.name(), nth)).collect();
         let verdict = |(at, node): (usize, &Arc<NodeInfo>)| {
-            let passed = feasible.next_if(|(_, passed)| passed.name() == node.name());
-            let answer = match passed {
-                Some((nth, _)) => scores(details, nth),
+            let answer = match feasible.get(node.name()) {
+                Some(nth) => scores(details, *nth),
                 None => rejected(details.statuses.get(index(at))),
             };
             (node.name().clone(), answer)
         };
         self.cluster.snapshot.nodes().iter().enumerate().map(verdict).collect()
     }
+}
+
+/// A second later: objects tell their times in seconds.
+pub(crate) fn just_after(time: Timestamp) -> Timestamp {
+    time + Duration::from_secs(1)
 }
 
 fn index(at: usize) -> NodeIndex {
@@ -160,7 +175,7 @@ fn rejected(status: &Status) -> NodeAnswer {
     NodeAnswer::Rejected { code: status.code(), plugin: status.plugin().cloned(), reasons: texts(status) }
 }
 
-/// The scores of the `nth` feasible node; none where it is the only one, which is taken without a score.
+/// The scores of the `nth` feasible node; none if it is the only one, which is taken without scoring.
 fn scores(details: &Details, nth: usize) -> NodeAnswer {
     let scores = details.scored.plugins.iter().map(|plugin| {
         let (raw, normalized) = (plugin.raw[nth], plugin.normalized[nth]);
@@ -177,5 +192,27 @@ fn nomination(rejection: Rejection) -> Option<PostFilterAnswer> {
             Some(PostFilterAnswer { nominated_node, victims })
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Keep, read};
+
+    #[test]
+    fn the_time_is_the_given_one_and_never_before_a_pod_was_started() {
+        let file = r#"{"apiVersion":"v1","kind":"Node","metadata":{"name":"n"}}
+            {"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","uid":"u"},"spec":{"nodeName":"n","containers":[]},
+                "status":{"startTime":"2026-01-01T00:00:00Z"}}"#;
+        let cluster = Cluster::load(read(file, "f", Keep::COMPILED).expect("objects").items, &[]);
+        let time = |text| Timestamp::parse(text).expect("a time");
+        let now = |explainer: Explainer<'_>| explainer.context().now;
+        let explainer = || Explainer::new(&cluster, &[]);
+        assert_eq!(now(explainer()), time("2026-01-01T00:00:01Z"));
+        assert_eq!(now(explainer().at(time("2025-12-31T00:00:00Z"))), time("2026-01-01T00:00:01Z"));
+        assert_eq!(now(explainer().at(time("2026-02-01T00:00:00Z"))), time("2026-02-01T00:00:00Z"));
+        let empty = Cluster::load(Vec::new(), &[]);
+        assert_eq!(now(Explainer::new(&empty, &[])), Timestamp::default());
     }
 }

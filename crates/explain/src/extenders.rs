@@ -1,4 +1,5 @@
-//! What extenders were asked while a pod was evaluated, and what came of it: people are told who had a say.
+//! What extenders were asked while a pod was evaluated, and what they answered, so that people see which of them had an
+//! influence.
 
 use secondmate_framework::{
     AwaitScores, CallExtender, Extender, ExtenderError, ExtenderVerdict, ExtenderVictims, Extenders,
@@ -8,19 +9,19 @@ use secondmate_model::{Atom, NodeInfo, Pod, Uid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A call of an extender about one pod.
+/// A call to an extender about one pod.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AskedExtender {
-    /// What it is called by: its URL.
+    /// Its name, which is its URL.
     pub extender: Arc<str>,
-    /// It may be ignored where it fails.
+    /// Whether its failures are ignorable.
     pub ignorable: bool,
-    /// What came of the call.
+    /// The result of the call.
     pub answer: ExtenderAnswer,
 }
 
 impl AskedExtender {
-    /// The nodes that it did not let pass.
+    /// The nodes that it rejected.
     pub(crate) fn dropped(&self) -> impl Iterator<Item = &Atom> {
         let dropped = match &self.answer {
             ExtenderAnswer::Filtered { dropped, .. } => Some(dropped),
@@ -29,58 +30,58 @@ impl AskedExtender {
         dropped.into_iter().flatten()
     }
 
-    /// It failed, and the attempt with it.
+    /// Whether it failed, and with it the attempt.
     pub(crate) fn ended_the_attempt(&self) -> bool {
         !self.ignorable && matches!(&self.answer, ExtenderAnswer::Failed { verb: "filter", .. })
     }
 }
 
-/// What came of a call of an extender.
+/// The result of a call to an extender.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ExtenderAnswer {
-    /// It let some of the nodes pass.
+    /// It filtered the nodes.
     Filtered {
-        /// How many it was asked about.
+        /// How many nodes it was asked about.
         asked: usize,
-        /// Those of them that it did not let pass.
+        /// Those of them that it rejected.
         dropped: BTreeSet<Atom>,
     },
     /// It scored this many nodes.
     Scored(usize),
-    /// It left some of the candidates for preemption.
+    /// It confirmed some of the candidates for preemption.
     Preempted {
-        /// How many it was asked about.
+        /// How many candidates it was asked about.
         asked: usize,
-        /// How many it left.
+        /// How many it kept.
         left: usize,
     },
-    /// There is no answer.
+    /// There was no answer.
     Failed {
-        /// What it was asked.
+        /// The verb of the call.
         verb: &'static str,
-        /// Why not.
+        /// The reason.
         error: String,
     },
 }
 
-/// How often an extender was called, and how often in vain.
+/// How often an extender was called, and how often the call failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExtenderCalls {
-    /// Calls.
+    /// Number of calls.
     pub calls: usize,
-    /// Those without an answer.
+    /// Number of calls without an answer.
     pub failures: usize,
-    /// Why the first of these had none.
+    /// The error of the first of those.
     pub first_error: String,
 }
 
-/// What extenders were asked.
+/// Records what extenders were asked.
 #[derive(Debug, Default)]
 pub struct ExtenderNotes(Mutex<Noted>);
 
 #[derive(Debug, Default)]
 struct Noted {
-    /// By pod, until it is told.
+    /// By pod, until they are taken.
     of_pod: BTreeMap<Uid, Vec<AskedExtender>>,
     totals: BTreeMap<Arc<str>, ExtenderCalls>,
 }
@@ -90,7 +91,7 @@ impl ExtenderNotes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The same extenders; what they are asked from now on is noted.
+    /// The same extenders, whose calls are recorded from now on.
     #[must_use]
     pub fn note(self: &Arc<Self>, extenders: &Extenders) -> Extenders {
         extenders
@@ -103,7 +104,7 @@ impl ExtenderNotes {
         self.lock().totals.clone()
     }
 
-    /// The calls about a pod; they are not told again.
+    /// Takes the calls about a pod.
     pub(crate) fn take(&self, pod: &Pod) -> Vec<AskedExtender> {
         self.lock().of_pod.remove(&pod.uid).unwrap_or_default()
     }
@@ -122,7 +123,7 @@ impl ExtenderNotes {
     }
 }
 
-/// An extender whose calls are noted.
+/// An extender whose calls are recorded.
 struct Observed {
     extender: Extender,
     notes: Arc<ExtenderNotes>,

@@ -1,6 +1,7 @@
-//! The facts behind the rejections: nodes that are rejected for the same reasons, and what their plugin tells about each.
+//! The facts behind the rejections: nodes that are rejected for the same reasons, and what the plugin says about each of them.
 //!
-//! No rule stands here: a verdict is the evaluation's, and a fact is told by the plugin that gave the verdict.
+//! This module contains no scheduling rules: the verdict is the evaluation's, and a fact comes from the plugin that gave the
+//! verdict.
 
 use crate::extenders::AskedExtender;
 use secondmate_cycle::evaluation::{facts, nominated_with};
@@ -10,15 +11,15 @@ use secondmate_model::{Atom, NodeInfo, Pod};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Nodes of one group about which the plugin is asked: what bounds the time in a large cluster.
+/// Maximum number of nodes per group that the plugin is asked about: bounds the time in a large cluster.
 const NODES_ASKED_MAX: usize = 1000;
 
-/// What is told to people about a pod that is held back or rejected.
+/// What people are shown about a pod that is held back or rejected.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
     /// The PreEnqueue plugin that holds the pod back, with its reasons.
     pub held_back_by: Option<Status>,
-    /// Behind the rejection of the pod as a whole.
+    /// Facts behind the rejection of the whole pod.
     pub pre_filter: Vec<Fact>,
     /// The nodes that do not fit, by reasons; the largest group first.
     pub groups: Vec<RejectedGroup>,
@@ -31,20 +32,20 @@ pub struct Facts {
 pub struct RejectedGroup {
     /// Verdict.
     pub code: Code,
-    /// The plugin; `None` where PreFilter left the nodes out.
+    /// The plugin; `None` if PreFilter excluded the nodes.
     pub plugin: Option<Atom>,
     /// Its reasons.
     pub reasons: Vec<Reason>,
     /// The nodes, in the snapshot's order.
     pub nodes: Vec<Atom>,
-    /// Facts with the nodes of which they hold, the nearest to fitting first; none where the plugin tells none.
+    /// Facts and the nodes that they apply to, the nearest to fitting first; empty if the plugin gives none.
     pub facts: Vec<(Fact, Vec<Atom>)>,
-    /// Pods that count as present on the nodes of which facts are told, since they are nominated to them.
+    /// Pods that count as present on the nodes with facts, because they are nominated to them.
     pub nominated: Vec<Arc<Pod>>,
 }
 
 impl Facts {
-    /// What the plugins tell about the verdicts of an evaluation.
+    /// What the plugins say about the verdicts of an evaluation.
     pub(crate) fn of(
         profile: &Profile,
         cx: &Context<'_>,
@@ -98,7 +99,7 @@ impl Facts {
         result
     }
 
-    /// What would help, in the order in which it is told: at most one thing for each group of nodes.
+    /// What would help, in display order: at most one suggestion per group of nodes.
     #[must_use]
     pub fn help(&self) -> Vec<&str> {
         let of_pod = self.pre_filter.iter().find_map(|fact| fact.help.as_deref());
@@ -137,7 +138,7 @@ impl RejectedGroup {
     }
 }
 
-/// The verdicts of extenders, which name no plugin and may be missing, by the position of the node.
+/// The verdicts of extenders, which name no plugin and may be missing, by node position.
 fn by_extenders(asked: &[AskedExtender], cx: &Context<'_>, details: &Details) -> BTreeMap<usize, Status> {
     let extender = Atom::new(EXTENDER_NAME);
     let dropped: BTreeSet<&Atom> = asked.iter().flat_map(AskedExtender::dropped).collect();

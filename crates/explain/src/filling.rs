@@ -1,7 +1,7 @@
-//! What an API server would have filled in, in manifests that never were in one.
+//! Fills in what an API server would have filled in, in manifests that were never stored in one.
 //!
-//! An object that was stored has a UID, and nothing is missing in it. One without a UID is as somebody wrote it: a limit stands for a
-//! request, a class for a priority. What becomes of it is decided by the code that the in-memory API server has.
+//! An object that was stored has a UID, and nothing is missing in it. One without a UID is as its author wrote it: a limit
+//! implies a request, a class implies a priority. Filling in uses the same code as the in-memory API server.
 
 use crate::objects::{Header, Item, Keep, Kind, ObjectError, Place, compile};
 use crate::read::ReadError;
@@ -14,23 +14,23 @@ use std::sync::Arc;
 /// What was filled in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FilledIn {
-    /// Pods in which it made a difference to scheduling.
+    /// Pods for which it made a difference to scheduling.
     pub pods: Vec<String>,
-    /// Pods that an API server would have refused, with its words. They are taken as they are written.
+    /// Pods that an API server would have rejected, with its message. They are used as written.
     pub refused: Vec<String>,
 }
 
-/// Collects what waits for the end of the file, since the classes and ranges that count may come after the pods.
+/// Collects what has to wait for the end of the file, since the relevant classes and ranges may come after the pods.
 #[derive(Debug, Default)]
 pub(crate) struct Filling {
-    /// What admission reads.
+    /// Objects that admission reads.
     classes: Vec<Value>,
     pods: Vec<(Header, Value, Place)>,
     namespaces: Vec<(Header, Value, Place)>,
 }
 
 impl Filling {
-    /// Takes an object that is needed to fill others in, or that has to be filled in itself; says whether it has taken it.
+    /// Takes an object that is needed to fill in others, or that has to be filled in itself; returns whether it took it.
     pub(crate) fn takes(
         &mut self,
         header: &Header,
@@ -59,7 +59,7 @@ impl Filling {
         Ok(true)
     }
 
-    /// Fills in and compiles what was taken.
+    /// Fills in and compiles the objects that were taken.
     pub(crate) fn finish(
         self,
         keep: &Keep,
@@ -93,7 +93,7 @@ fn pod(
 ) -> Result<Item, ObjectError> {
     let as_written = compile(Kind::Pod, header, Source::Tree(&written), keep)?;
     let mut admitted = written;
-    // A priority by number, which an API server takes from a class only, is the question that was asked.
+    // A numeric priority, which an API server accepts only from a class, is taken as part of the user's question.
     let by_number = admitted["spec"]["priorityClassName"].as_str().unwrap_or_default().is_empty();
     let number = if by_number { take(&mut admitted, &["priority", "preemptionPolicy"]) } else { Vec::new() };
     let refused = admit_pod(&mut admitted, cluster).err();
@@ -113,7 +113,7 @@ fn pod(
     Ok(admitted)
 }
 
-/// The tolerations that every pod is given concern eviction, not where it goes.
+/// The tolerations that every pod gets by default concern eviction, not placement.
 fn same_but_tolerations(pod: &Arc<Pod>, other: &Arc<Pod>) -> Arc<Pod> {
     let mut same = Pod::clone(pod);
     same.tolerations = other.tolerations.clone();
@@ -121,7 +121,7 @@ fn same_but_tolerations(pod: &Arc<Pod>, other: &Arc<Pod>) -> Arc<Pod> {
     Arc::new(same)
 }
 
-/// Takes fields out of a pod's spec; returns those that were there.
+/// Removes fields from a pod's spec; returns those that were present.
 fn take<'f>(pod: &mut Value, fields: &[&'f str]) -> Vec<(&'f str, Value)> {
     let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) else { return Vec::new() };
     fields

@@ -1,4 +1,4 @@
-//! What a file lacks: things that its objects refer to, and without which the answer may be another than in the cluster.
+//! What a file lacks: things that its objects refer to, and without which the answer may differ from the real cluster.
 
 use crate::cluster::Cluster;
 use secondmate_cycle::Profile;
@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
-/// Provisioner of classes whose volumes are made by hand.
+/// Provisioner of classes whose volumes are created manually.
 const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
 
-/// What the cluster lacks for these pods and profiles, one sentence each; kinds that no plugin reads do not matter.
+/// What the cluster lacks for these pods and profiles, one sentence each; kinds that no plugin reads are ignored.
 #[must_use]
 pub fn gaps(cluster: &Cluster, profiles: &[Profile], pods: &[Arc<Pod>]) -> Vec<String> {
     let kinds =
@@ -37,7 +37,7 @@ impl Gaps<'_> {
         self.snapshot.objects()
     }
 
-    /// Pods that are not told how to spread are spread by the selector of the workload that owns them.
+    /// Pods without spread constraints of their own are spread by the selector of the workload that owns them.
     fn owners(&mut self, pods: &[Arc<Pod>]) {
         let objects = self.objects();
         let mut absent: BTreeMap<(&str, String), (usize, String)> = BTreeMap::new();
@@ -126,7 +126,7 @@ impl Gaps<'_> {
         }
         let (name, driver) = (&class.name, &class.provisioner);
         match self.objects().csi_drivers.get(driver) {
-            // A provisioner in the form of a driver's name; those that are part of Kubernetes have no object.
+            // A provisioner in the form of a driver's name; those that are part of Kubernetes have no CSIDriver object.
             None if !driver.as_str().starts_with("kubernetes.io/") => Some(format!(
                 "CSIDriver {driver} is not there, and provisions StorageClass {name}: the room for its volumes is not looked at"
             )),
@@ -166,7 +166,7 @@ impl Gaps<'_> {
         ));
     }
 
-    /// Without any budget, preemption chooses as if all pods could be evicted alike.
+    /// Without any budgets, preemption assumes that all pods can be evicted alike.
     fn budgets(&mut self, pods: &[Arc<Pod>]) {
         let none = self.objects().disruption_budgets.is_empty();
         if !none || !self.kinds.contains(&ObjectKind::DisruptionBudget) {

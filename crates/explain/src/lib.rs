@@ -1,12 +1,13 @@
-//! What the scheduler would say about pods, asked of a cluster that stands in a file.
+//! Answers what the scheduler would decide about pods, using a cluster from a file.
 //!
-//! [`read`] takes the text apart into objects, [`Cluster`] holds them as the scheduler's cache and snapshot do, [`Explainer`]
-//! evaluates pending pods against it, each on its own, with the code that schedules, and answers with an [`Explanation`]: as one
-//! JSON object, or as text for people, with the facts that the plugins tell. Nothing is placed and nothing is changed.
+//! [`read`] splits the text into objects, [`Cluster`] holds them in the form of the scheduler's cache and snapshot, and
+//! [`Explainer`] evaluates pending pods against it, each on its own, with the scheduler's own code. It answers with an
+//! [`Explanation`]: as one JSON object, or as text for people, with the facts that the plugins give. No pod is placed and nothing
+//! is changed.
 //!
-//! What it holds: one frozen cluster. Who writes it: [`Cluster::load`], once. What bounds it: the file. What it must never know:
-//! clients, runtimes and clocks; the same file gives the same answer every day. Extenders are asked where the profiles have any: the caller
-//! knows how, or has their answers from a record.
+//! State: one frozen cluster, written once by [`Cluster::load`], and bounded by the file. The crate must never know about
+//! clients, runtimes and clocks; the same file always gives the same answer. If the profiles have extenders, they are asked: the
+//! caller provides the way to call them, or their answers from a record.
 
 mod answer;
 mod classes;

@@ -1,10 +1,10 @@
 //! Lines of at most 80 columns.
 
-/// Columns of a line.
+/// Maximum number of columns of a line.
 pub(crate) const COLUMNS: usize = 80;
 
-/// Adds a text at an indentation, broken between words where it is too long; what follows on the first line is indented by `hanging`
-/// more. A word that is longer than a line stays whole, so that names can be copied.
+/// Appends a text at an indentation, wrapped between words if it is too long; continuation lines are indented by `hanging` more.
+/// A word longer than a line is not broken, so that names can be copied.
 pub(crate) fn wrap(out: &mut String, indent: usize, hanging: usize, text: &str) {
     let mut line = " ".repeat(indent);
     let mut has_word = false;

@@ -2,20 +2,20 @@
 
 use secondmate_cycle::Profile;
 use secondmate_model::objects::{ApiResource, Object, ObjectKind, OwnKind, Source};
-use secondmate_model::{Node, NodeError, Pod, PodError, trimmed};
+use secondmate_model::{Node, NodeError, Pod, PodError, Timestamp, trimmed};
 use serde::Deserialize;
 use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
 
-/// Where an object stands.
+/// The location of an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// Document of the file, from 1.
     pub document: usize,
-    /// Item of the document's list, from 1, where it is one.
+    /// Item of the document's list, from 1, if it is one.
     pub item: Option<usize>,
-    /// Line of the file, from 1, where it is known.
+    /// Line of the file, from 1, if known.
     pub line: Option<usize>,
 }
 
@@ -41,7 +41,7 @@ pub enum Item {
 }
 
 impl Item {
-    /// Kind and name, for messages and to find what is there twice.
+    /// Kind and name, for messages and for finding duplicates.
     #[must_use]
     pub fn title(&self) -> String {
         match self {
@@ -53,7 +53,7 @@ impl Item {
     }
 }
 
-/// What tells one object from another.
+/// What identifies an object.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Header {
@@ -65,7 +65,7 @@ pub(crate) struct Header {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub(crate) struct HeaderMeta {
     #[serde(deserialize_with = "nullable")]
     pub name: String,
@@ -73,9 +73,16 @@ pub(crate) struct HeaderMeta {
     pub namespace: String,
     #[serde(deserialize_with = "nullable")]
     pub uid: String,
+    /// Of any form: an object is not refused for it here.
+    creation_timestamp: Value,
 }
 
 impl Header {
+    /// When the object was created, where it says so.
+    pub(crate) fn created(&self) -> Option<Timestamp> {
+        Timestamp::parse(self.metadata.creation_timestamp.as_str()?)
+    }
+
     /// Kind and name.
     pub(crate) fn title(&self) -> String {
         let HeaderMeta { name, namespace, .. } = &self.metadata;
@@ -96,7 +103,7 @@ pub(crate) enum ObjectError {
     NoName,
 }
 
-/// A kind that scheduling reads, each in the one version that it is read in.
+/// A kind that scheduling reads, in the only version in which it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Pod,
@@ -116,19 +123,19 @@ impl Kind {
     }
 }
 
-/// What is kept beside what the in-tree plugins read.
+/// What is kept in addition to what the in-tree plugins read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keep {
-    /// Pods and nodes in full, for plugins that read them so and extenders that are sent them.
+    /// Complete pods and nodes, for plugins that read them and for extenders that receive them.
     whole: bool,
-    /// Kinds that plugins read as types of their own.
+    /// Kinds that plugins read as their own types.
     pub(crate) own: Vec<OwnKind>,
 }
 
 impl Keep {
-    /// Nothing.
+    /// Nothing in addition.
     pub const COMPILED: Self = Self { whole: false, own: Vec::new() };
-    /// Pods and nodes in full.
+    /// Complete pods and nodes.
     pub const WHOLE: Self = Self { whole: true, own: Vec::new() };
 
     /// What these profiles need.
@@ -146,18 +153,18 @@ impl Keep {
         keep
     }
 
-    /// The types as which plugins read the kind.
+    /// The types that plugins read the kind as.
     pub(crate) fn own_kinds(&self, api_version: &str, kind: &str) -> impl Iterator<Item = OwnKind> {
         self.own.iter().copied().filter(move |own| own.api().is(api_version, kind))
     }
 
-    /// The object as JSON, with these fields of its metadata, where it is kept: as the scheduler keeps it.
+    /// The object's JSON with these fields in its metadata, in the form that the scheduler keeps; `None` if it is not kept.
     fn json(&self, given: Source<'_>, metadata: &[(&str, &str)]) -> Result<Option<String>, ObjectError> {
         if !self.whole {
             return Ok(None);
         }
         let mut value: Value = given.decode().map_err(ObjectError::Decode)?;
-        // A list in the order of its fields is read as well as an object, here as everywhere; an API server stores no such thing.
+        // A list in field order is decoded like an object, here as elsewhere; an API server stores no such thing.
         let Some(named) = value.get_mut("metadata").and_then(Value::as_object_mut) else {
             return Err(ObjectError::Decode(serde::de::Error::custom("metadata: expected an object")));
         };

@@ -1,10 +1,11 @@
 //! From text to objects.
 
+use crate::evaluate::just_after;
 use crate::filling::{FilledIn, Filling};
 use crate::objects::{Header, Item, Keep, Kind, ObjectError, Place, compile};
 use secondmate_documents::{Document, Format, Mistake, SyntaxError, documents, mistake};
 use secondmate_model::objects::{ObjectKind, Source};
-use secondmate_model::{NodeError, PodError};
+use secondmate_model::{NodeError, PodError, Timestamp};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -12,20 +13,20 @@ use serde_json::value::RawValue;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
-/// Most errors of a file that are told at once.
+/// Maximum number of errors in a file that are reported at once.
 const ERRORS_TOLD_MAX: usize = 20;
 
-/// Something in a file that is not understood. It names the place in the file, and the object where it has a name.
+/// Something in a file that cannot be understood. It gives the location in the file, and the object's name if it has one.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each field is what the message shows")]
 pub enum ReadError {
-    /// The text is something else.
+    /// The text is something else entirely, which was recognised.
     #[error("{0}")]
     Mistake(Mistake),
     /// The text is neither JSON nor YAML.
     #[error("{place}: {error}; write Kubernetes objects as `kubectl get -o yaml` or `-o json` does")]
     Syntax { place: Place, error: SyntaxError },
-    /// A document is no object.
+    /// A document is not an object.
     #[error("{place} is no Kubernetes object: {missing} is missing; begin it with apiVersion and kind")]
     NoObject { place: Place, missing: &'static str },
     /// An object has no name.
@@ -42,7 +43,7 @@ pub enum ReadError {
     /// A quantity of a node does not parse.
     #[error("{place}: {error}")]
     Node { place: Place, error: NodeError },
-    /// An object stands there twice.
+    /// An object occurs twice.
     #[error("{title} stands there twice, at {first} and at {place}; keep one")]
     Twice { title: String, first: Place, place: Place },
     /// Two pods have the same UID.
@@ -50,7 +51,7 @@ pub enum ReadError {
     SameUid { place: Place, title: String, other: String },
 }
 
-/// Why a file is refused: everything that is wrong with it, in its order.
+/// Why a file is rejected: everything that is wrong with it, in file order.
 #[derive(Debug, thiserror::Error)]
 pub struct ReadErrors {
     /// The file.
@@ -73,10 +74,10 @@ impl fmt::Display for ReadErrors {
     }
 }
 
-/// The title of something whose kind and name cannot be read.
+/// The title of an object whose kind and name cannot be read.
 const UNNAMED: &str = "object";
 
-/// Objects that scheduling does not read: how many there are of each `apiVersion` and kind.
+/// Objects that scheduling does not read: their number by `apiVersion` and kind.
 pub type Ignored = BTreeMap<String, usize>;
 
 /// What a file holds.
@@ -84,10 +85,21 @@ pub type Ignored = BTreeMap<String, usize>;
 pub struct Reading {
     /// The objects that scheduling reads, in order.
     pub items: Vec<Item>,
-    /// What it does not read.
+    /// Objects that it does not read.
     pub ignored: Ignored,
-    /// What was filled in, as an API server does it, in objects that never were in one.
+    /// What was filled in, as by an API server, in objects that were never stored in one.
     pub filled_in: FilledIn,
+    /// The latest time at which an object was created or a pod started.
+    pub latest: Option<Timestamp>,
+}
+
+impl Reading {
+    /// The time at which pods are evaluated: a second after the latest that the objects tell of, and the Unix epoch where they tell of none.
+    /// The same file has the same time every day.
+    #[must_use]
+    pub fn time(&self) -> Timestamp {
+        self.latest.map(just_after).unwrap_or_default()
+    }
 }
 
 #[derive(Deserialize)]
@@ -96,19 +108,19 @@ struct List<'a> {
     items: Option<Vec<&'a RawValue>>,
 }
 
-/// Where the items of a YAML list stand.
+/// The locations of the items of a YAML list.
 #[derive(Deserialize)]
 struct ItemLines {
     items: Vec<serde_saphyr::Spanned<IgnoredAny>>,
 }
 
-/// Reads all objects of a text, in order: JSON (one value after the other) or YAML (several documents); lists are taken apart.
+/// Reads all objects in a text, in order: JSON (one value after the other) or YAML (several documents); lists are split up.
 ///
-/// `source_name` stands in errors. Objects without a namespace are in `default`. An object without a UID never was in an API
-/// server: it is filled in as one would do it, and gets a UID.
+/// `source_name` is used in errors. Objects without a namespace are in `default`. An object without a UID was never stored in an
+/// API server: it is filled in as one would do it, and gets a UID.
 ///
 /// # Errors
-/// Everything that is not understood. Kinds that scheduling does not read are counted, not refused.
+/// Everything that cannot be understood. Kinds that scheduling does not read are counted and are not errors.
 pub fn read(text: &str, source_name: &str, keep: Keep) -> Result<Reading, ReadErrors> {
     let mut reader = Reader { filling: Some(Filling::default()), keep, ..Reader::default() };
     for (at, document) in documents(text).iter().enumerate() {
@@ -122,16 +134,16 @@ pub fn read(text: &str, source_name: &str, keep: Keep) -> Result<Reading, ReadEr
     if reader.errors.iter().any(not_understood)
         && let Some(mistake) = mistake(text)
     {
-        // Whatever else was found follows from it.
+        // All other findings are consequences of it.
         reader.errors = vec![ReadError::Mistake(mistake)];
     }
     reader.finish(source_name)
 }
 
-/// Reads objects that are trees already, as they are: nothing is filled in.
+/// Reads objects that have already been parsed into trees, as they are: nothing is filled in.
 ///
 /// # Errors
-/// As [`read`].
+/// Like [`read`].
 pub fn read_values(
     objects: &[Value],
     source_name: &str,
@@ -145,21 +157,21 @@ pub fn read_values(
     Ok((items, ignored))
 }
 
-/// What a live cluster holds.
+/// The contents of a live cluster.
 #[derive(Debug, Default)]
 pub struct Live {
     /// The objects that scheduling reads, in order.
     pub items: Vec<Item>,
-    /// What it does not read.
+    /// Objects that it does not read.
     pub ignored: Ignored,
     /// Objects that cannot be understood, each with its name and the reason.
     pub left_out: Vec<String>,
 }
 
-/// As [`read_values`], and what cannot be understood is left out, as the scheduler's watches leave it out.
+/// Like [`read_values`], but leaves out objects that cannot be understood, as the scheduler's watches do.
 ///
 /// # Errors
-/// An object is there twice.
+/// If an object occurs twice.
 pub fn read_live(objects: &[Value], source_name: &str, keep: Keep) -> Result<Live, ReadErrors> {
     let mut reader = Reader { keep, ..Reader::default() };
     let mut left_out = Vec::new();
@@ -167,7 +179,7 @@ pub fn read_live(objects: &[Value], source_name: &str, keep: Keep) -> Result<Liv
         reader.tree(object, &Place { document: at + 1, ..Place::default() });
         left_out.extend(reader.errors.drain(..).map(|error| error.of(object)));
     }
-    // An object that is read as several types fails all of them alike.
+    // An object that is read as several types fails in the same way for each.
     left_out.dedup();
     let Reading { items, ignored, .. } = reader.finish(source_name)?;
     Ok(Live { items, ignored, left_out })
@@ -178,9 +190,11 @@ struct Reader {
     items: Vec<(Item, Place)>,
     ignored: Ignored,
     errors: Vec<ReadError>,
-    /// Absent where objects are taken as they are.
+    /// Absent if objects are used as they are.
     filling: Option<Filling>,
     keep: Keep,
+    /// The latest time at which an object was created.
+    created: Option<Timestamp>,
 }
 
 impl Reader {
@@ -204,7 +218,7 @@ impl Reader {
             _ => None,
         };
         let Some(items) = items else {
-            // Says where the text ends being JSON; what else is wrong with it is told with its name.
+            // Tells where the text stops being JSON; other problems are reported with the object's name.
             document.decode_json::<&RawValue>()?;
             self.single(header, Source::Text(document.text), place);
             return Ok(());
@@ -228,7 +242,7 @@ impl Reader {
         }
         let before = self.errors.len();
         self.tree(&value, place);
-        // Only a parse that minds lines knows where the items of a list stand, and it is worth its time only where one is wrong.
+        // Only a parser that tracks lines can locate the items of a list, and it is worth its cost only if one of them is wrong.
         if self.errors.len() > before
             && let Ok(lines) = document.decode_yaml::<ItemLines>()
         {
@@ -253,7 +267,7 @@ impl Reader {
         }
     }
 
-    /// The items of a `PodList` do not repeat what they are.
+    /// The items of a `PodList` need not repeat their kind.
     fn item(&mut self, given: Source<'_>, list: &Header, place: &Place) {
         let mut header: Result<Header, _> = given.decode();
         if let Ok(header) = &mut header {
@@ -268,9 +282,11 @@ impl Reader {
     }
 
     fn single(&mut self, header: Result<Header, serde_json::Error>, given: Source<'_>, place: &Place) {
-        let read = header
-            .map_err(|cause| decode_error(UNNAMED.to_owned(), place, &cause))
-            .and_then(|header| self.object(&header, given, place));
+        let read =
+            header.map_err(|cause| decode_error(UNNAMED.to_owned(), place, &cause)).and_then(|header| {
+                self.created = self.created.max(header.created());
+                self.object(&header, given, place)
+            });
         self.errors.extend(read.err());
     }
 
@@ -283,7 +299,7 @@ impl Reader {
         }
         let mut is_own = false;
         for own in self.keep.own_kinds(&header.api_version, &header.kind) {
-            // Others may read the same kind as something else.
+            // Other plugins may read the same kind as a different type.
             match compile(Kind::Other(ObjectKind::Own(own)), header, given, &self.keep) {
                 Ok(item) => self.items.push((item, here.clone())),
                 Err(error) => self.errors.push(error.at(header, place)),
@@ -307,7 +323,7 @@ impl Reader {
         Ok(())
     }
 
-    /// The objects, once none is found to be there twice.
+    /// The objects, after checking for duplicates.
     fn finish(mut self, source_name: &str) -> Result<Reading, ReadErrors> {
         let mut filled_in = FilledIn::default();
         if let Some(filling) = self.filling.take() {
@@ -329,20 +345,25 @@ impl Reader {
             }
         }
         if self.errors.is_empty() {
+            let started = self.items.iter().filter_map(|(item, _)| match item {
+                Item::Pod(pod) => pod.start_time,
+                _ => None,
+            });
+            let latest = started.chain(self.created).max();
             let items = self.items.into_iter().map(|(item, _)| item).collect();
-            return Ok(Reading { items, ignored: self.ignored, filled_in });
+            return Ok(Reading { items, ignored: self.ignored, filled_in, latest });
         }
         self.errors.sort_by_key(|error| error.place().map(|place| (place.document, place.item)));
         Err(ReadErrors { source_name: source_name.to_owned(), errors: self.errors })
     }
 }
 
-/// Kind of the items of a list; empty where each item says it itself.
+/// Kind of the items of a list; empty if each item states its own.
 fn item_kind(header: &Header) -> Option<&str> {
     header.kind.strip_suffix("List")
 }
 
-/// A field of the wrong type, on its own line where the text is at hand.
+/// A field of the wrong type, with its own line if the text is available.
 fn decode_error(title: String, place: &Place, cause: &serde_json::Error) -> ReadError {
     let text = cause.to_string();
     let (text, line) = match (text.rfind(" at line "), cause.line()) {
@@ -353,7 +374,7 @@ fn decode_error(title: String, place: &Place, cause: &serde_json::Error) -> Read
 }
 
 impl ObjectError {
-    /// The error of the object at a place.
+    /// The error, at the object's location.
     pub(crate) fn at(self, header: &Header, place: &Place) -> ReadError {
         let here = place.clone();
         match self {
@@ -380,7 +401,7 @@ impl ReadError {
         }
     }
 
-    /// The error without a place, of an object that has none: kind, name and what is wrong.
+    /// The error without a location, for an object that has none: kind, name and what is wrong.
     fn of(&self, object: &Value) -> String {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).filter(|t| !t.is_empty());
         let namespace = text("/metadata/namespace").map(|n| format!("{n}/")).unwrap_or_default();
@@ -441,7 +462,7 @@ mod tests {
 
     #[test]
     fn metadata_that_is_a_list_is_refused_where_objects_are_kept_in_full() {
-        // Of any length: a list that has too few or too many entries is refused earlier.
+        // Of various lengths: a list with too few or too many entries is rejected earlier.
         for length in 1..16 {
             let metadata = vec!["x"; length];
             for kind in ["Pod", "Node"] {
@@ -467,6 +488,24 @@ mod tests {
             ignored.into_iter().collect::<Vec<_>>(),
             [("apps/v1 Deployment".to_owned(), 1), ("policy/v1beta1 PodDisruptionBudget".to_owned(), 1)]
         );
+    }
+
+    #[test]
+    fn the_time_of_a_file_is_just_after_the_latest_that_it_tells_of() {
+        let time = |text: &str| read(text, "f", Keep::COMPILED).expect("objects").time();
+        let at = |text| Timestamp::parse(text).expect("a time");
+        assert_eq!(time("{apiVersion: v1, kind: Node, metadata: {name: n}}"), Timestamp::default());
+        let node =
+            "{apiVersion: v1, kind: Node, metadata: {name: n, creationTimestamp: \"2026-01-02T00:00:00Z\"}}";
+        assert_eq!(time(node), at("2026-01-02T00:00:01Z"));
+        // Of a kind that scheduling does not read; of no form that a time has; none.
+        let others = "{apiVersion: v1, kind: ConfigMap, metadata: {name: c, creationTimestamp: \"2026-01-03T00:00:00Z\"}}\n---\n\
+            {apiVersion: v1, kind: ConfigMap, metadata: {name: d, creationTimestamp: 7}}\n---\n\
+            {apiVersion: v1, kind: ConfigMap, metadata: {name: e, creationTimestamp: null}}";
+        assert_eq!(time(&format!("{node}\n---\n{others}")), at("2026-01-03T00:00:01Z"));
+        let pod = "{apiVersion: v1, kind: Pod, metadata: {name: p, uid: u}, spec: {containers: []}, \
+            status: {startTime: \"2026-01-04T00:00:00Z\"}}";
+        assert_eq!(time(&format!("{node}\n---\n{pod}")), at("2026-01-04T00:00:01Z"));
     }
 
     #[test]
@@ -551,7 +590,7 @@ mod tests {
         };
     }
 
-    /// A node as a plugin reads it that is made for nodes with racks.
+    /// A node as read by a plugin for nodes with racks.
     #[derive(Debug, PartialEq, Deserialize)]
     struct Racked {
         rack: String,

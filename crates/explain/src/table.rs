@@ -11,15 +11,15 @@ use std::fmt::Write;
 /// Name, total and scores of a feasible node.
 type FeasibleNode<'a> = (&'a Atom, i64, &'a [(Atom, ScoreAnswer)]);
 
-/// Things that are told to help.
+/// Maximum number of suggestions shown.
 const HELP_MAX: usize = 3;
 
 /// How much of an answer is shown.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
-    /// Most nodes in the table of scores.
+    /// Maximum number of nodes in the table of scores.
     pub nodes_max: usize,
-    /// Most examples of a group of rejected nodes.
+    /// Maximum number of examples per group of rejected nodes.
     pub examples_max: usize,
 }
 
@@ -29,7 +29,7 @@ impl Default for Style {
     }
 }
 
-/// An answer as text of several lines. `others` are the further pods for which it holds.
+/// An answer as multi-line text. `others` are further pods that it applies to.
 #[must_use]
 pub fn render(explanation: &Explanation, others: &[String], style: Style) -> String {
     let mut text = String::new();
@@ -102,7 +102,7 @@ fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
-/// The first names of a list, and how many more there are.
+/// The first names of a list, and the number of the remaining ones.
 fn names(list: &[Atom], most: usize) -> String {
     let mut text = list.iter().take(most).map(Atom::as_str).collect::<Vec<_>>().join(", ");
     if list.len() > most {
@@ -150,7 +150,7 @@ fn best(text: &mut String, explanation: &Explanation, mut feasible: Vec<Feasible
     }
 }
 
-/// `weighted`, and where it comes from where that is not the same number.
+/// `weighted`, and how it was computed if it differs from the raw score.
 fn score_cell(score: ScoreAnswer) -> String {
     let ScoreAnswer { raw, normalized, weighted } = score;
     match (raw == normalized, normalized == weighted) {
@@ -160,7 +160,8 @@ fn score_cell(score: ScoreAnswer) -> String {
     }
 }
 
-/// Writes columns side by side, as many as have room, and says how many stand beside the first one: one at least.
+/// Writes as many columns side by side as there is room for, at least one beside the first; returns how many were written beside
+/// it.
 fn table(text: &mut String, columns: &[Vec<String>]) -> usize {
     let widths: Vec<usize> = columns
         .iter()
@@ -182,7 +183,7 @@ fn table(text: &mut String, columns: &[Vec<String>]) -> usize {
     shown - 1
 }
 
-/// Nodes of one verdict: how many there are, and what is so on the nearest ones.
+/// The nodes with one verdict: how many there are, and the facts about the nearest ones.
 fn rejected(text: &mut String, group: &RejectedGroup, style: Style) {
     let plugin = group.plugin.as_ref().map_or("PreFilter", Atom::as_str);
     let why = if group.reasons.is_empty() { group.code.name().to_owned() } else { group.reasons.join("; ") };
@@ -215,7 +216,7 @@ fn rejected(text: &mut String, group: &RejectedGroup, style: Style) {
     }
 }
 
-/// What extenders were asked. A failure that ends the attempt is told by its message.
+/// What extenders were asked. A failure that ends the attempt is covered by its message.
 fn asked(text: &mut String, asked: &[AskedExtender]) {
     for call in asked.iter().filter(|call| !call.ended_the_attempt()) {
         let said = match &call.answer {
@@ -248,7 +249,7 @@ fn preemption(text: &mut String, explanation: &Explanation) {
     wrap(text, 2, 2, &line);
 }
 
-/// What would help a pod that fits nowhere; preemption, where it finds a node, is help enough.
+/// What would help a pod that fits nowhere; if preemption finds a node, no other help is needed.
 fn help(text: &mut String, explanation: &Explanation) {
     if explanation.result != Verdict::Unschedulable || explanation.post_filter.is_some() {
         return;

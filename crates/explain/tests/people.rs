@@ -6,7 +6,7 @@ use secondmate_explain::{Cluster, Explainer, Keep, Style, read, render};
 
 const COLUMNS: usize = 80;
 
-/// Compares what is told about the pending pods of a cluster.
+/// Checks what is shown about the pending pods of a cluster.
 fn check(cluster: &str, expected: Expect) {
     let registry = secondmate_plugins::registry().expect("no name twice");
     let configuration = Configuration::for_scheduler_names(&["mine"]).expect("a name");
@@ -26,7 +26,7 @@ fn check(cluster: &str, expected: Expect) {
     expected.assert_eq(&text);
 }
 
-/// A node of 4 CPU and 8 GiB, with what a test adds to its metadata and spec.
+/// A node with 4 CPU and 8 GiB, and what a test adds to its metadata and spec.
 fn node(name: &str, labels: &str, spec: &str) -> String {
     format!(
         "---\napiVersion: v1\nkind: Node\nmetadata: {{name: {name}, labels: {{{labels}}}}}\nspec: {{{spec}}}\n\
@@ -41,7 +41,7 @@ fn pod(name: &str, metadata: &str, spec: &str) -> String {
     )
 }
 
-/// One container that asks for this.
+/// One container with these requests.
 fn asks(requests: &str) -> String {
     format!("containers: [{{name: c, resources: {{requests: {{{requests}}}}}}}]")
 }

@@ -1,14 +1,14 @@
-//! The different terms of pod affinity and anti-affinity that the pods on the nodes have.
+//! The distinct pod affinity and anti-affinity terms of the pods on the nodes.
 //!
-//! There are few of them: the replicas of a workload have the same. So whether a pod is meant by any is known without a look at the
-//! pods that have them.
+//! There are few of them, because the replicas of a workload share the same terms. So the terms that may select a pod can be
+//! found without looking at the pods that have them.
 
 use rustc_hash::FxHashMap;
 use secondmate_model::{Atom, Labels, NodeInfo, Pod, PodAffinityTerm, Requirement};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// In which of a pod's lists a term stands.
+/// Which of a pod's lists a term is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TermList {
     /// Required affinity.
@@ -24,7 +24,7 @@ pub enum TermList {
 /// A term of pods on nodes.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct ExistingTerm {
-    /// Where it stands.
+    /// The list that it is in.
     pub list: TermList,
     /// The term.
     pub term: PodAffinityTerm,
@@ -46,25 +46,25 @@ impl ExistingTerm {
     }
 }
 
-/// The terms of the pods on the nodes of a snapshot, each once.
+/// The terms of the pods on the nodes of a snapshot, without duplicates.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AffinityTerms {
-    /// None where no pod has the term any more.
+    /// `None` once no pod has the term any more.
     rows: Vec<Option<Row>>,
     numbers: FxHashMap<Arc<ExistingTerm>, usize>,
     vacant: Vec<usize>,
-    /// Rows by a label that their selectors ask for: a key, and its value.
+    /// Rows by a label that their selectors require: key, then value.
     by_label: FxHashMap<Atom, FxHashMap<Atom, Vec<usize>>>,
-    /// Rows whose selectors ask for no label with one value.
+    /// Rows whose selectors do not require any label to have one specific value.
     others: Vec<usize>,
 }
 
 #[derive(Clone, Debug)]
 struct Row {
     term: Arc<ExistingTerm>,
-    /// How often pods have it.
+    /// How many times pods have it.
     pods: usize,
-    /// The requirement under whose label it is filed, by its place in the selector.
+    /// The requirement whose label the row is filed under, by its index in the selector.
     under: Option<usize>,
 }
 
@@ -74,7 +74,7 @@ impl Row {
     }
 }
 
-/// The label that every pod has which meets the requirement.
+/// The label that every pod matching the requirement must have, if there is one.
 fn label(requirement: &Requirement) -> Option<(&Atom, &Atom)> {
     match requirement {
         Requirement::In(key, values) => {
@@ -85,7 +85,7 @@ fn label(requirement: &Requirement) -> Option<(&Atom, &Atom)> {
 }
 
 impl AffinityTerms {
-    /// The terms that may match a pod with these labels, in an order that follows from the history alone. All others do not.
+    /// The terms that may match a pod with these labels, in an order that depends only on the history. No other term matches.
     pub(crate) fn about(&self, labels: &Labels) -> impl Iterator<Item = &Arc<ExistingTerm>> {
         self.rows_about(labels).into_iter().filter_map(|at| self.rows[at].as_ref()).map(|row| &row.term)
     }
@@ -101,8 +101,8 @@ impl AffinityTerms {
         self.by_label.get(key)?.get(value)
     }
 
-    /// The requirement under whose label the fewest are filed now, by its place. Many terms have a label in common, such as the component of
-    /// a chart of which there are many releases, and beside it one that tells them apart.
+    /// The requirement whose label currently has the fewest rows filed under it, by index. Many terms share a label, such as the
+    /// component of a chart with many releases, and have another label that distinguishes them.
     fn best_label(&self, term: &PodAffinityTerm) -> Option<usize> {
         let requirements = term.selector.requirements().iter().enumerate();
         let labels = requirements.filter_map(|(at, requirement)| Some((at, label(requirement)?)));
@@ -137,14 +137,14 @@ impl AffinityTerms {
         }
     }
 
-    /// A node has other pods than it had.
+    /// The pods of a node have changed.
     pub(crate) fn replace(&mut self, old: Option<&NodeInfo>, new: Option<&NodeInfo>) {
         let old = old.map_or(&[][..], NodeInfo::pods_with_affinity);
         let new = new.map_or(&[][..], NodeInfo::pods_with_affinity);
-        // Most pods stay where they are in the list.
+        // Most pods keep their place in the list.
         let same = old.iter().zip(new).take_while(|(one, other)| Arc::ptr_eq(one, other)).count();
         let (old, new) = (&old[same..], &new[same..]);
-        // A node has at most some hundred pods, and a change is mostly one of them.
+        // A node has at most some hundred pods, and a change usually concerns one of them.
         let has = |list: &[Arc<Pod>], pod: &Arc<Pod>| list.iter().any(|other| Arc::ptr_eq(other, pod));
         for pod in new.iter().filter(|pod| !has(old, pod)) {
             ExistingTerm::of(pod).for_each(|term| self.add(term));
@@ -281,7 +281,7 @@ mod tests {
         let nodes: Vec<_> = pods.iter().map(|pod| node(&[pod])).collect();
         nodes.iter().for_each(|node| terms.replace(None, Some(node)));
         for pod in &pods {
-            // Its own, and the few that came when there was nothing to choose between.
+            // Its own, and the few that were filed when there was no difference between the labels yet.
             assert!(terms.rows_about(&pod.labels).len() <= 3);
             let means_it = |term: &&Arc<ExistingTerm>| term.term.selector.matches(&pod.labels);
             assert_eq!(terms.about(&pod.labels).filter(means_it).count(), 1);

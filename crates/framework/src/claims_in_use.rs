@@ -1,10 +1,10 @@
-//! On which nodes claims are in use, kept up node by node.
+//! The nodes on which claims are in use, updated node by node.
 
 use crate::snapshot::NodeIndex;
 use secondmate_model::NodeInfo;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Claims in use, and inline volumes that count for a CSI driver, by node.
+/// Claims in use, and inline volumes that count toward a CSI driver's limit, by node.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClaimsInUse {
     /// By `namespace/name`: the nodes, and whether a pod there uses the claim by name.
@@ -14,7 +14,7 @@ pub(crate) struct ClaimsInUse {
 }
 
 impl ClaimsInUse {
-    /// Another state of a node, or of no node before, stands at the position.
+    /// The node at the position is new or has a new state.
     pub(crate) fn replace(&mut self, at: NodeIndex, old: Option<&NodeInfo>, new: &NodeInfo) {
         if old.is_none_or(|old| !old.all_claims().eq(new.all_claims())) {
             for (claim, _) in old.iter().flat_map(|old| old.all_claims()) {
@@ -53,7 +53,7 @@ impl ClaimsInUse {
         self.claims.get(claim).into_iter().flat_map(|nodes| nodes.keys().copied())
     }
 
-    /// The nodes with inline volumes that count for a CSI driver, in order.
+    /// The nodes with inline volumes that count toward a CSI driver's limit, in order.
     pub(crate) fn inline(&self) -> impl Iterator<Item = NodeIndex> {
         self.inline.iter().copied()
     }

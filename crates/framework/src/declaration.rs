@@ -1,18 +1,18 @@
-//! What a plugin reads and writes, said by the plugin itself: from it follow the watches, the rights that are checked at the start,
-//! what a dump holds, and which filters are asked once more before a pod is bound.
+//! What a plugin reads and writes, as declared by the plugin itself. It determines the watches, the permissions that are checked
+//! at startup, the contents of a dump, and which filters run again before a pod is bound.
 
 use secondmate_model::objects::ObjectKind;
 use std::ops::BitOr;
 
-/// How far a plugin looks when it judges a node.
+/// How far a plugin looks when it evaluates a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reach {
-    /// At the node itself: its object, the pods on it, the number of nodes in all, and objects of the declared kinds. What happens on
-    /// other nodes changes nothing, nor does time, nor what of the pod was not declared (its name and UID never are): a verdict or a
-    /// raw score is the same for every pod that is alike, until the node or such an object changes. Its PreScore does not look at the
-    /// feasible nodes.
+    /// Only at the node itself: its object, the pods on it, the total number of nodes, and objects of the declared kinds. The
+    /// result depends neither on other nodes, nor on time, nor on undeclared parts of the pod (its name and UID are never
+    /// declared): a verdict or a raw score is the same for all pods with equal declared parts, until the node or such an object
+    /// changes. Its PreScore does not look at the feasible nodes.
     Node,
-    /// At the nodes that share a topology domain with it, too.
+    /// Also at the nodes that share a topology domain with it.
     Domain,
     /// At any node.
     Cluster,
@@ -43,7 +43,7 @@ impl NodeParts {
     pub const PODS: Self = Self(1 << 10);
     pub const ALL: Self = Self((1 << 11) - 1);
 
-    /// What another pod that comes to the node changes about it.
+    /// The parts of a node that change when another pod is placed on it.
     pub const CHANGED_BY_PODS: Self =
         Self(Self::REQUESTED.0 | Self::HOST_PORTS.0 | Self::VOLUMES.0 | Self::PODS.0);
 
@@ -116,7 +116,7 @@ impl BitOr for PodParts {
     }
 }
 
-/// A right that a plugin needs beyond reading.
+/// A permission that a plugin needs beyond reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Right {
     /// Verb, such as `patch`.
@@ -130,33 +130,35 @@ pub struct Right {
 /// What a plugin reads and writes. See [`Plugin::declaration`](crate::Plugin::declaration).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Declaration {
-    /// Kinds of objects that it reads beside pods and nodes: they are watched, and part of every dump. Any kind may be read
-    /// ([`ObjectKind::own`]); those that it [polls](crate::Plugin::polls) belong here too.
+    /// Kinds of objects that it reads besides pods and nodes: they are watched and included in every dump. Any kind may be read
+    /// ([`ObjectKind::own`]); the kinds that it [polls](crate::Plugin::polls) must be listed here too.
     pub objects: Vec<ObjectKind>,
-    /// What it reads of the pod that is being scheduled, in hints as well. Of pods that are alike in this, one is asked, and its answer
-    /// counts for the others; [`PodParts::ALL`] is taken for everything, names included, so that each is asked.
+    /// What it reads of the pod being scheduled, including in hints. Among pods for which these parts are equal, the plugin is
+    /// asked about one, and its answer is used for the others. [`PodParts::ALL`] means everything, including names, so the plugin
+    /// is asked about each pod.
     pub pod: PodParts,
     /// What it reads of a node.
     pub node: NodeParts,
-    /// How far its filter looks, PreFilter included. A filter that reaches no further than the node, and reads of it what other pods change, is asked
-    /// once more just before the pod is bound there, against the newest state of the node.
+    /// How far its filter looks, including PreFilter. A filter that looks only at the node, and reads parts of it that other pods
+    /// change, runs once more just before the pod is bound there, against the newest state of the node.
     pub filter: Reach,
-    /// How far its score looks, PreScore included; for a pod it may be less far, as
-    /// [`Plugin::score_reach`](crate::Plugin::score_reach) says. What normalisation looks at is told by
+    /// How far its score looks, including PreScore; for an individual pod it may look less far, see
+    /// [`Plugin::score_reach`](crate::Plugin::score_reach). What normalisation depends on is given by
     /// [`Score::normalization`](crate::Score::normalization).
     pub score: Reach,
-    /// Whether a kubelet judges the same when a pod comes to it, by the node's object: such a filter is asked once more before a pod is
-    /// bound to a node whose object has changed since the node was chosen. (One that guards the node is asked in any case.)
+    /// Whether the kubelet checks the same thing against the node's object when it admits a pod. Such a filter runs once more
+    /// before a pod is bound to a node whose object has changed since the node was chosen. (A filter that [guards the
+    /// node](Declaration::guards_the_node) runs again in any case.)
     pub judged_at_admission: bool,
-    /// Rights that its writes need.
+    /// Permissions that its writes need.
     pub writes: Vec<Right>,
-    /// Whether it reads pods and nodes in full ([`PodContent::json`](secondmate_model::PodContent::json), [`Node::json`](secondmate_model::Node::json)):
-    /// their text is kept in memory then.
+    /// Whether it reads complete pods and nodes ([`PodContent::json`](secondmate_model::PodContent::json),
+    /// [`Node::json`](secondmate_model::Node::json)), in which case their JSON is kept in memory.
     pub whole_objects: bool,
 }
 
 impl Declaration {
-    /// Of a plugin that reads these parts, and no further than the node that it judges.
+    /// The declaration of a plugin that reads these parts and looks only at the node that it evaluates.
     #[must_use]
     pub fn of(pod: PodParts, node: NodeParts) -> Self {
         Self {
@@ -171,60 +173,60 @@ impl Declaration {
         }
     }
 
-    /// Of a plugin that says nothing: it may read anything of every pod and node.
+    /// The declaration of a plugin that declares nothing: it may read anything of every pod and node.
     #[must_use]
     pub fn unknown() -> Self {
         Self::of(PodParts::ALL, NodeParts::ALL).reaching(Reach::Cluster)
     }
 
-    /// Whether two pods can be alike for it. Not for one that reads everything of them, names included.
+    /// Whether two pods can be equivalent for it. Never true if it reads everything of them, including names.
     #[must_use]
     pub fn tells_what_it_reads(&self) -> bool {
         self.pod != PodParts::ALL && !self.whole_objects
     }
 
-    /// The same, and it looks further than the node, in its filter and its score.
+    /// Sets how far its filter and its score look.
     #[must_use]
     pub fn reaching(mut self, reach: Reach) -> Self {
         (self.filter, self.score) = (reach, reach);
         self
     }
 
-    /// The same, and a kubelet judges the same when a pod comes to it.
+    /// Marks the filter as one that the kubelet repeats when it admits a pod.
     #[must_use]
     pub fn judged_at_admission(mut self) -> Self {
         self.judged_at_admission = true;
         self
     }
 
-    /// The same, and it reads these kinds of objects.
+    /// Adds kinds of objects that it reads.
     #[must_use]
     pub fn with_objects(mut self, objects: &[ObjectKind]) -> Self {
         self.objects.extend_from_slice(objects);
         self
     }
 
-    /// The same, and it writes what needs these rights.
+    /// Adds permissions that its writes need.
     #[must_use]
     pub fn with_writes(mut self, writes: &[Right]) -> Self {
         self.writes.extend_from_slice(writes);
         self
     }
 
-    /// The same, and it reads pods and nodes in full.
+    /// Declares that it reads complete pods and nodes.
     #[must_use]
     pub fn with_whole_objects(mut self) -> Self {
         self.whole_objects = true;
         self
     }
 
-    /// Whether it may order evictions.
+    /// Whether it may evict pods.
     #[must_use]
     pub fn evicts_pods(&self) -> bool {
         self.writes.iter().any(|right| (right.verb, right.group, right.resource) == ("delete", "", "pods"))
     }
 
-    /// Whether a pod that comes to a node may turn the filter's yes to that node into a no, and nothing elsewhere can.
+    /// Whether the arrival of another pod on a node can make the filter reject that node, and nothing outside the node can.
     #[must_use]
     pub fn guards_the_node(&self) -> bool {
         self.filter == Reach::Node && self.node.intersects(NodeParts::CHANGED_BY_PODS)

@@ -1,4 +1,4 @@
-//! Cluster events: what changed, and which plugins' rejections it may cure.
+//! Cluster events: what changed, and which plugins' rejections it may resolve.
 
 use secondmate_model::objects::{Object, ObjectKind, OwnKind, PluginObject};
 use secondmate_model::{Node, Pod};
@@ -9,11 +9,11 @@ use std::sync::Arc;
 /// The resource that changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EventResource {
-    /// Registration only: pods of all three kinds that follow.
+    /// For registration only: stands for the three kinds of pods that follow.
     Pod,
     /// A pod on a node.
     AssignedPod,
-    /// A pod without a node, other than the one that a plugin is asked about.
+    /// A pod without a node, other than the one that the plugin is asked about.
     UnscheduledPod,
     /// The queued pod itself, which the plugin is asked about.
     TargetPod,
@@ -39,9 +39,9 @@ pub enum EventResource {
     ResourceSlice,
     /// DeviceClass.
     DeviceClass,
-    /// Namespace. kube-scheduler has no such event, so it must be registered by name: `Wildcard` leaves it out.
+    /// Namespace. kube-scheduler has no such event, so it must be registered explicitly: `Wildcard` does not include it.
     Namespace,
-    /// A kind that a plugin reads as a type of its own.
+    /// A kind that a plugin reads as its own type.
     Own(OwnKind),
     /// Any.
     Wildcard,
@@ -54,7 +54,7 @@ impl EventResource {
         Self::Own(OwnKind::of::<T>())
     }
 
-    /// The kind of object, where it is one that a snapshot holds beside pods and nodes.
+    /// The kind of object, if a snapshot holds this kind besides pods and nodes.
     #[must_use]
     pub fn kind(self) -> Option<ObjectKind> {
         Some(match self {
@@ -86,16 +86,17 @@ impl ActionType {
     pub const UPDATE_NODE_CONDITION: Self = Self(1 << 5);
     pub const UPDATE_NODE_ANNOTATION: Self = Self(1 << 6);
     pub const UPDATE_NODE_DECLARED_FEATURE: Self = Self(1 << 7);
-    pub const UPDATE_POD_LABEL: Self = Self(1 << 8);
-    pub const UPDATE_POD_SCALE_DOWN: Self = Self(1 << 9);
-    pub const UPDATE_POD_SCALE_UP: Self = Self(1 << 10);
-    pub const UPDATE_POD_TOLERATION: Self = Self(1 << 11);
-    pub const UPDATE_POD_SCHEDULING_GATES_ELIMINATED: Self = Self(1 << 12);
-    pub const UPDATE_POD_GENERATED_RESOURCE_CLAIM: Self = Self(1 << 13);
+    pub const UPDATE_NODE_PREEMPTION_POLICY: Self = Self(1 << 8);
+    pub const UPDATE_POD_LABEL: Self = Self(1 << 9);
+    pub const UPDATE_POD_SCALE_DOWN: Self = Self(1 << 10);
+    pub const UPDATE_POD_SCALE_UP: Self = Self(1 << 11);
+    pub const UPDATE_POD_TOLERATION: Self = Self(1 << 12);
+    pub const UPDATE_POD_SCHEDULING_GATES_ELIMINATED: Self = Self(1 << 13);
+    pub const UPDATE_POD_GENERATED_RESOURCE_CLAIM: Self = Self(1 << 14);
     /// Every update.
-    pub const UPDATE: Self = Self((1 << 14) - 4);
+    pub const UPDATE: Self = Self((1 << 15) - 4);
     /// Everything.
-    pub const ALL: Self = Self((1 << 14) - 1);
+    pub const ALL: Self = Self((1 << 15) - 1);
 
     /// Whether the sets share an action.
     #[must_use]
@@ -129,12 +130,12 @@ impl ClusterEvent {
         Self { resource, action, label }
     }
 
-    /// Whether this event, having happened, is one that a registration names: resource equal (or any), actions in common, and
-    /// the event not broader than the registration.
+    /// Whether this event, after it happened, matches a registration: the resource is equal (or any), they have actions in
+    /// common, and the event is not broader than the registration.
     #[must_use]
     pub fn is_named_by(&self, registered: &EventRegistration) -> bool {
         let resource = match registered.resource {
-            // More than the kinds that upstream has for plugins that name none: attachments of volumes, too.
+            // More than the kinds that upstream uses for plugins without registrations: VolumeAttachments are included.
             EventResource::Wildcard => self.resource != EventResource::Namespace,
             EventResource::Pod => matches!(
                 self.resource,
@@ -152,7 +153,7 @@ impl fmt::Display for ClusterEvent {
     }
 }
 
-/// Events that a plugin wants to hear of, because they may make a pod schedulable that it rejected.
+/// Events that a plugin wants to be notified of, because they may make a pod schedulable that it rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventRegistration {
     /// Resource.
@@ -193,7 +194,7 @@ impl EventObject {
         if let Self::Node(node) = self { Some(node) } else { None }
     }
 
-    /// The object as a plugin's own type, if it is read as that.
+    /// The object as a plugin's own type, if it is read as that type.
     #[must_use]
     pub fn own<T: PluginObject>(&self) -> Option<&T> {
         match self {
@@ -215,20 +216,20 @@ impl EventObject {
 /// The object before and after.
 #[derive(Clone, Debug, Default)]
 pub struct ObjectChange {
-    /// Before; none where it was added.
+    /// Before; `None` if it was added.
     pub old: Option<EventObject>,
-    /// After; none where it was deleted.
+    /// After; `None` if it was deleted.
     pub new: Option<EventObject>,
 }
 
 impl ObjectChange {
-    /// The pod that changed, if it is one: as it is now, or was at last.
+    /// The pod that changed, if the object is a pod: its new state, or its last one if it was deleted.
     #[must_use]
     pub fn pod(&self) -> Option<&Arc<Pod>> {
         self.new.as_ref().or(self.old.as_ref())?.pod()
     }
 
-    /// The object before and after, as a plugin's own type, where it is read as that.
+    /// The object before and after, as a plugin's own type, if it is read as that type.
     #[must_use]
     pub fn own<T: PluginObject>(&self) -> (Option<&T>, Option<&T>) {
         (self.old.as_ref().and_then(EventObject::own), self.new.as_ref().and_then(EventObject::own))
@@ -240,6 +241,6 @@ impl ObjectChange {
 pub enum Hint {
     /// It may be schedulable now.
     Queue,
-    /// Nothing changed for it.
+    /// Nothing has changed for it.
     Skip,
 }

@@ -1,8 +1,7 @@
-//! Extenders as the cycle sees them: programs outside the scheduler that have a say on nodes, scores, victims and bindings.
+//! Extenders as the cycle sees them: external programs that influence nodes, scores, victims and bindings.
 //!
-//! They are called in the middle of a cycle, from the scheduling thread, and it waits for the answer. What stands behind
-//! [`CallExtender`] is the shell's (HTTP, time-outs, connections); the answers are plain data, so a cycle with the same answers
-//! comes to the same end.
+//! They are called synchronously from the scheduling thread during a cycle. The shell implements [`CallExtender`] (HTTP,
+//! time-outs, connections); answers are plain data, so a cycle with the same answers gives the same result.
 //!
 //! Upstream: `pkg/scheduler/extender.go`.
 
@@ -12,40 +11,40 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-/// The name by which a rejection by extenders stands among those of plugins (`ExtenderName`).
+/// The plugin name under which rejections by extenders are reported (`ExtenderName`).
 pub const EXTENDER_NAME: &str = "Extender";
-/// The highest score that an extender gives (`MaxExtenderPriority`).
+/// The highest score that an extender can give (`MaxExtenderPriority`).
 pub const MAX_EXTENDER_PRIORITY: i64 = 10;
 
-/// An extender: what it is asked, and of which pods.
+/// An extender: what it is asked, and for which pods.
 #[derive(Clone)]
 pub struct Extender {
-    /// The URL in front of every verb: what upstream calls it by.
+    /// The URL prefix of every verb, which upstream uses as its name.
     pub name: Arc<str>,
-    /// Its failures are not those of the attempt.
+    /// If set, its failures do not fail the attempt.
     pub ignorable: bool,
-    /// Factor of its scores.
+    /// Weight of its scores.
     pub weight: i64,
-    /// Only pods that name one of these resources concern it; empty: all pods do.
+    /// The extender is asked only about pods that request one of these resources; if empty, about all pods.
     pub managed_resources: BTreeSet<Atom>,
-    /// What it is asked.
+    /// Which calls it supports.
     pub verbs: ExtenderVerbs,
-    /// Nodes and victims are sent whole, not by name or UID.
+    /// Nodes and victims are sent as complete objects instead of by name or UID.
     pub wants_objects: bool,
     /// How it is called.
     pub calls: Arc<dyn CallExtender>,
 }
 
-/// Which calls an extender takes.
+/// Which calls an extender supports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExtenderVerbs {
-    /// Which nodes pass.
+    /// Filters nodes.
     pub filter: bool,
-    /// How good they are.
+    /// Scores nodes.
     pub prioritize: bool,
-    /// Which candidates for preemption stand.
+    /// Confirms candidates for preemption.
     pub preempt: bool,
-    /// To bind the pod.
+    /// Binds the pod.
     pub bind: bool,
 }
 
@@ -59,10 +58,10 @@ impl fmt::Debug for Extender {
 }
 
 impl Extender {
-    /// Whether the pod concerns it.
+    /// Whether the extender is asked about the pod.
     ///
-    /// Upstream looks at requests and limits of the containers; the API server makes a request of each limit of an extended
-    /// resource, so the requests say it all.
+    /// Upstream looks at requests and limits of the containers. The API server adds a request for each limit of an extended
+    /// resource, so looking at the requests is enough.
     #[must_use]
     pub fn is_interested(&self, pod: &Pod) -> bool {
         self.managed_resources.is_empty()
@@ -70,12 +69,12 @@ impl Extender {
     }
 }
 
-/// The extenders of a scheduler, in the order of their calls. All profiles have the same.
+/// The extenders of a scheduler, in the order in which they are called. All profiles share them.
 #[derive(Clone, Debug, Default)]
 pub struct Extenders(Arc<[Extender]>);
 
 impl Extenders {
-    /// The extenders, as configured: those that may be ignored are asked last.
+    /// The extenders, as configured, with the ignorable ones last.
     #[must_use]
     pub fn new(mut extenders: Vec<Extender>) -> Self {
         extenders.sort_by_key(|extender| extender.ignorable);
@@ -88,7 +87,7 @@ impl Extenders {
         self.0.is_empty()
     }
 
-    /// The same extenders, called in another way.
+    /// The same extenders with other implementations of their calls.
     #[must_use]
     pub fn called_by(&self, calls: impl Fn(&Extender) -> Arc<dyn CallExtender>) -> Self {
         let extenders = self.0.iter().map(|extender| Extender { calls: calls(extender), ..extender.clone() });
@@ -100,41 +99,41 @@ impl Extenders {
         self.0.iter()
     }
 
-    /// Those that the pod concerns.
+    /// Those that are asked about the pod.
     pub fn interested<'a>(&'a self, pod: &'a Pod) -> impl Iterator<Item = &'a Extender> {
         self.0.iter().filter(|extender| extender.is_interested(pod))
     }
 
-    /// Whether one of them has a say on which node the pod goes to.
+    /// Whether one of them influences which node the pod goes to.
     #[must_use]
     pub fn choose(&self, pod: &Pod) -> bool {
         self.interested(pod).any(|extender| extender.verbs.filter || extender.verbs.prioritize)
     }
 
-    /// The one that binds the pod, if one does.
+    /// The one that binds the pod, if any.
     #[must_use]
     pub fn binder<'a>(&'a self, pod: &'a Pod) -> Option<&'a Extender> {
         self.interested(pod).find(|extender| extender.verbs.bind)
     }
 }
 
-/// A call that failed: the text, in upstream's words.
+/// The error text of a failed call, in upstream's words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ExtenderError(pub String);
 
-/// What an extender makes of the nodes.
+/// An extender's verdict on the nodes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ExtenderVerdict {
-    /// The nodes that pass.
+    /// The nodes that pass the filter.
     pub passed: PassedNodes,
-    /// Nodes that do not, with the reason; evictions may help there.
+    /// Nodes that do not pass, with the reason; evictions may help.
     pub failed: BTreeMap<String, String>,
-    /// Nodes that do not, with the reason; nothing helps there. It counts before [`Self::failed`].
+    /// Nodes that do not pass, with the reason; evictions cannot help. Takes precedence over [`Self::failed`].
     pub unresolvable: BTreeMap<String, String>,
 }
 
-/// The nodes that pass an extender.
+/// The nodes that pass an extender's filter.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PassedNodes {
     /// By name.
@@ -149,33 +148,33 @@ impl Default for PassedNodes {
     }
 }
 
-/// What an extender makes of the victims on a node.
+/// An extender's verdict on the victims on a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExtenderVictims {
-    /// UIDs of the pods that have to go.
+    /// UIDs of the pods to evict.
     pub uids: Vec<String>,
-    /// How many of them a PodDisruptionBudget protects.
+    /// How many of them are protected by a PodDisruptionBudget.
     pub budget_violations: i64,
 }
 
-/// Scores that have been asked for; calling it waits for the answer: a score for each named node.
+/// Scores that have been requested. Calling it waits for the answer, a score per node name.
 pub type AwaitScores<'a> = Box<dyn FnOnce() -> Result<Vec<(String, i64)>, ExtenderError> + 'a>;
 
-/// The calls of an extender but for bind, which the shell makes when it is told to by an effect.
+/// The calls of an extender, except bind, which the shell makes when an effect tells it to.
 pub trait CallExtender: Send + Sync {
     /// Which of the nodes pass.
     ///
     /// # Errors
-    /// There is no answer, or the answer is an error.
+    /// If there is no answer, or the answer is an error.
     fn filter(&self, pod: &Arc<Pod>, nodes: &[Arc<NodeInfo>]) -> Result<ExtenderVerdict, ExtenderError>;
 
-    /// Asks for scores of the nodes, without waiting.
+    /// Requests scores of the nodes without waiting for them.
     fn prioritize<'a>(&'a self, pod: &'a Arc<Pod>, nodes: &'a [Arc<NodeInfo>]) -> AwaitScores<'a>;
 
-    /// Which of the candidates stand, with which victims, by node.
+    /// Which of the candidates remain, and with which victims, by node.
     ///
     /// # Errors
-    /// There is no answer.
+    /// If there is no answer.
     fn preempt(
         &self,
         pod: &Arc<Pod>,

@@ -1,14 +1,14 @@
-//! Why a pod fits no node, in kube-scheduler's words: the text of the FailedScheduling event and of the pod's condition.
+//! Why a pod fits on no node, in kube-scheduler's words: the text of the FailedScheduling event and of the pod's condition.
 
 use crate::verdicts::NodeStatuses;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// The text for a pod that fits none of `node_count` nodes.
+/// The text for a pod that fits on none of `node_count` nodes.
 ///
-/// Where PreFilter rejected the pod, its message (the reasons joined by `, `) stands alone; otherwise the reasons of the nodes
-/// are counted, a node once for each of its reasons, and stand sorted as text, so `10 x` before `2 y`. `post_filter` is what
-/// the PostFilter plugins said, empty where they said nothing. The text is as long as it gets: only the event is cut.
+/// If PreFilter rejected the pod, only its message is given (the reasons joined by `, `). Otherwise the reasons of the nodes are
+/// counted, each node once per reason, and sorted as text, so `10 x` comes before `2 y`. `post_filter` is the message of the
+/// PostFilter plugins, empty if they gave none. The text is not truncated here; only the event is.
 #[must_use]
 pub fn fit_error_message(
     node_count: usize,

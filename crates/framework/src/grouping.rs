@@ -1,5 +1,5 @@
-//! Filters and scores by group: what a plugin that looks at topology domains says, told apart into what it counts on a single node and
-//! what follows from the counts, so that neither has to be worked out for every node again.
+//! Filters and scores by group: the result of a plugin that looks at topology domains is split into what it counts on each node
+//! and what follows from the counts, so that neither has to be recomputed for every node.
 
 use crate::status::Status;
 use rustc_hash::FxHasher;
@@ -9,20 +9,22 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
 
-/// What is the same for any nodes is told by what it follows from: see [`alike_by_key!`](crate::alike_by_key).
+/// Something whose behaviour is the same for any nodes if it was derived from the same data: see
+/// [`alike_by_key!`](crate::alike_by_key).
 pub trait Alike: Any + Debug + Send + Sync {
-    /// Whether the other is of the same type, and gives the same verdicts and scores whatever the nodes are.
+    /// Whether the other is of the same type and gives the same verdicts and scores for any nodes.
     fn is_same(&self, other: &dyn Any) -> bool;
-    /// Equal where [`Alike::is_same`] holds.
+    /// Equal whenever [`Alike::is_same`] holds.
     fn hash(&self) -> u64;
-    /// Memory that it holds beyond what every pod has, in bytes: it counts for what is kept by it.
+    /// Memory that it holds beyond what every pod has, in bytes; counted as memory of what keeps it.
     fn bytes(&self) -> usize {
         0
     }
 }
 
-/// Implements [`Alike`](crate::Alike) by the type's own method `key(&self)`, which returns everything that its verdicts and scores follow
-/// from, beside the nodes, as something that is `Hash` and `PartialEq`. With `, bytes` the type also has a method for [`Alike::bytes`].
+/// Implements [`Alike`](crate::Alike) through the type's own method `key(&self)`, which returns everything that its verdicts and
+/// scores depend on besides the nodes, as a value that is `Hash` and `PartialEq`. With `, bytes`, the type must also have a
+/// method for [`Alike::bytes`].
 #[macro_export]
 macro_rules! alike_by_key {
     ($type:ty $(, $bytes:ident)?) => {
@@ -42,7 +44,7 @@ macro_rules! alike_by_key {
     };
 }
 
-/// A hash that is the same in each run.
+/// A hash that is the same in every run.
 pub fn hash_of(key: &impl Hash) -> u64 {
     let mut hasher = FxHasher::default();
     key.hash(&mut hasher);
@@ -51,10 +53,10 @@ pub fn hash_of(key: &impl Hash) -> u64 {
 
 /// The score of a plugin for the pods of a class, by group.
 ///
-/// Nodes whose coordinates are equal score the same. [`GroupScore::score`] must come to the scores that PreScore, Score and
-/// normalisation come to.
+/// Nodes with equal coordinates get the same score. [`GroupScore::score`] must give the same scores as PreScore, Score and
+/// normalisation.
 pub trait GroupScore: Alike {
-    /// Adds the node's coordinates, always as many. They depend on the node and the pods on it only.
+    /// Appends the node's coordinates, always the same number of them. They may depend only on the node and the pods on it.
     fn look<'a>(&'a self, node: &'a NodeInfo, coordinates: &mut Coordinates<'a>);
     /// The normalised scores of the groups of feasible nodes, in their order.
     fn score(&self, groups: &[NodeGroup<'_>]) -> Vec<i64>;
@@ -62,69 +64,68 @@ pub trait GroupScore: Alike {
 
 /// The filter of a plugin for the pods of a class, by group.
 ///
-/// Nodes whose coordinates are equal get the same verdict. [`GroupFilter::filter`] must come to the verdict that PreFilter and Filter
-/// come to.
+/// Nodes with equal coordinates get the same verdict. [`GroupFilter::filter`] must give the same verdict as PreFilter and Filter.
 pub trait GroupFilter: Alike {
-    /// Adds the node's coordinates, always as many. They depend on the node and the pods on it only.
+    /// Appends the node's coordinates, always the same number of them. They may depend only on the node and the pods on it.
     fn look<'a>(&'a self, node: &'a NodeInfo, coordinates: &mut Coordinates<'a>);
-    /// The verdict on nodes at these places. Of the domains at each coordinate the totals tell what counts beside the node's own.
+    /// The verdict on nodes at these places. `totals` gives, for each coordinate, what counts about all of its domains.
     fn filter(&self, places: &[Place], totals: &[DomainTotals]) -> Status;
-    /// Whether this nominated pod can change the verdict on its node. If not, [`PreFilter::add_pod`](crate::PreFilter::add_pod) for it must
-    /// have no effect on this filter.
+    /// Whether this nominated pod can change the verdict on its node. If not, [`PreFilter::add_pod`](crate::PreFilter::add_pod)
+    /// for it must have no effect on this filter.
     fn is_concerned_by(&self, _nominated: &Pod) -> bool {
         true
     }
 }
 
-/// What all domains at a coordinate come to: those that count, see [`Coordinate::Domain`].
+/// Totals over all domains at a coordinate that count, see [`Coordinate::Domain`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DomainTotals {
-    /// How many they are.
+    /// Number of domains.
     pub domains: usize,
-    /// The smallest number of pods of one of them.
+    /// The smallest number of pods in a domain.
     pub least: Option<i64>,
-    /// The largest.
+    /// The largest number of pods in a domain.
     pub most: Option<i64>,
 }
 
-/// Where a node stands for a [`GroupFilter`] or a [`GroupScore`].
+/// A node's position for a [`GroupFilter`] or a [`GroupScore`].
 pub type Coordinates<'a> = SmallVec<[Coordinate<'a>; 4]>;
 
 /// One of a node's coordinates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coordinate<'a> {
-    /// A number of the node's own.
+    /// A number specific to the node.
     Own(i64),
-    /// A domain, to which the node brings so many pods, feasible or not.
+    /// A domain, to which the node contributes this many pods, whether it is feasible or not.
     Domain {
         /// Name of the domain.
         name: &'a Atom,
-        /// Something that tells nodes of one domain apart.
+        /// Distinguishes nodes within one domain.
         mark: bool,
         /// Pods on the node that count for the domain.
         pods: i64,
-        /// The domain counts as one on account of this node: see [`DomainTotals`].
+        /// Whether this node makes the domain count in [`DomainTotals`].
         counts: bool,
     },
 }
 
-/// A coordinate that nodes of a group have in common.
+/// A coordinate that the nodes of a group share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// See [`Coordinate::Own`].
     Own(i64),
     /// See [`Coordinate::Domain`].
     Domain {
-        /// Number of the domain: equal for equal names at this coordinate.
+        /// Number of the domain: equal names at this coordinate have equal numbers.
         domain: u32,
-        /// As the nodes have it.
+        /// The nodes' `mark`.
         mark: bool,
         /// Pods that count for the domain on all of its nodes.
         pods: i64,
     },
-    /// Each node is the only one of a domain: such domains are told apart by what counts for them, not by their names.
+    /// Each node is the only one of its domain. Such domains are distinguished by what counts for them, not by name.
     Alone {
-        /// As the nodes have it.
+        /// The nodes' `mark`.
         mark: bool,
         /// Pods that count for the domain.
         pods: i64,
@@ -134,8 +135,8 @@ pub enum Place {
 /// Feasible nodes with equal coordinates.
 #[derive(Clone, Copy, Debug)]
 pub struct NodeGroup<'a> {
-    /// What they have in common.
+    /// The coordinates that they share.
     pub places: &'a [Place],
-    /// How many they are; at least one.
+    /// Number of nodes; at least one.
     pub nodes: usize,
 }

@@ -1,11 +1,11 @@
 //! The extension points, and what plugins read: all that a plugin author needs.
 //!
-//! A plugin implements [`Plugin`] and, for each extension point at which it acts, the trait of that point; `Plugin` hands those
-//! out as trait objects. The points, their order, the status codes and the rules for combining them are upstream's.
+//! A plugin implements [`Plugin`] and the trait of each extension point that it uses; `Plugin` hands those out as trait objects.
+//! The points, their order, the status codes and the rules for combining them are upstream's.
 //!
-//! Everything here is synchronous and free of clocks, clients and random numbers: a plugin sees the frozen [`Snapshot`] of
-//! its cycle through [`Context`], keeps what it computed in the [`CycleState`], and answers with a [`Status`]. What has to be
-//! written to the API server is returned as data ([`BindStep`], [`PreBindStep`]) and done by the shell.
+//! Everything here is synchronous and free of clocks, clients and random numbers: a plugin sees the frozen [`Snapshot`] of its
+//! cycle through [`Context`], keeps its intermediate results in the [`CycleState`], and answers with a [`Status`]. Writes to the
+//! API server are returned as data ([`BindStep`], [`PreBindStep`]) and done by the shell.
 
 mod affinity_terms;
 mod claims_in_use;
@@ -28,13 +28,14 @@ mod status;
 mod trials;
 mod verdicts;
 
-/// What plugins read: pods, nodes and the other objects, compiled. What nearly every plugin names is re-exported here as well.
+/// What plugins read: pods, nodes and the other objects, compiled. The types that nearly every plugin names are also re-exported
+/// here.
 pub use secondmate_model as model;
 pub use secondmate_model::objects::{ApiResource, ObjectKind, ObjectName, OwnKind, OwnObject, PluginObject};
 pub use secondmate_model::{
     Atom, Effect, LabelSelector, Labels, Node, NodeInfo, Pod, Resources, Taint, Timestamp, Toleration, Uid,
 };
-/// The arguments of a plugin, and the bodies of its writes, are JSON.
+/// Plugin arguments and the bodies of writes are JSON.
 pub use serde_json;
 
 pub use affinity_terms::{ExistingTerm, TermList};

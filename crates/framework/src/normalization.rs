@@ -1,20 +1,19 @@
-//! The usual ways to bring raw scores into the range of scores, as data: what depends on the feasible nodes is told apart from what
-//! does not.
+//! The usual ways to bring raw scores into range, as data: this separates what depends on the feasible nodes from what does not.
 
 use crate::plugin::MAX_NODE_SCORE;
 
 /// How a plugin's raw scores become scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Normalization {
-    /// In a way of its own, or not at all: only [`Score::normalize`](crate::Score::normalize) knows.
+    /// Custom, or not at all: only [`Score::normalize`](crate::Score::normalize) knows.
     Own,
     /// Not at all: the raw scores are in range.
     Identity,
-    /// Scaled so that the largest becomes 100; without any above 0 they stay as they are.
+    /// Scaled so that the largest becomes 100; unchanged if none is above 0.
     ///
     /// Source: `DefaultNormalizeScore` in `plugins/helper`.
     ToMaximum,
-    /// Scaled so that 0 becomes 100 and the largest becomes 0; without any above 0 all become 100.
+    /// Scaled so that 0 becomes 100 and the largest becomes 0; if none is above 0, all become 100.
     ///
     /// Source: `DefaultNormalizeScore` in `plugins/helper`, reversed.
     Reversed,
@@ -32,7 +31,7 @@ impl Normalization {
         }
     }
 
-    /// The score of a node with this raw score, where this is the largest one of a feasible node.
+    /// The normalised score of a node with this raw score; `largest` is the largest raw score of a feasible node.
     #[must_use]
     pub fn of(self, raw: i64, largest: i64) -> i64 {
         match self {
@@ -56,7 +55,7 @@ mod tests {
             (&[0, 0], &[0, 0], &[100, 100]),
             (&[7], &[100], &[0]),
             (&[0, 1], &[0, 100], &[100, 0]),
-            // 100 * 1 / 3 = 33, cut.
+            // 100 * 1 / 3 = 33, truncated.
             (&[0, 1, 2, 3], &[0, 33, 66, 100], &[100, 67, 34, 0]),
         ] {
             for (way, expected) in [

@@ -25,26 +25,26 @@ pub const MAX_NODE_SCORE: i64 = 100;
 /// Smallest score of a node after normalisation.
 pub const MIN_NODE_SCORE: i64 = 0;
 
-/// A plugin: a name, and the extension points at which it acts.
+/// A plugin: a name, and the extension points that it uses.
 ///
 /// Override the accessor of each point that the type implements, with `Some(self)`.
 ///
 /// # Panics
 ///
-/// A panic in a method fails the attempt in which it happens, as an error: the event and the log name the plugin, the extension point,
-/// the pod and the node, and `secondmate_plugin_panics_total` counts it. Other pods are scheduled as before, and this one is tried
-/// again after its backoff. At PreEnqueue a panic holds the pod back, in [`Plugin::hint`] it is [`Hint::Queue`], in the queue's order
-/// the two pods are alike, and at Unreserve and PostBind it changes nothing. Only a factory that panics, or a method that is asked at
-/// the start ([`Plugin::declaration`], [`Plugin::events`]), ends the process.
+/// A panic in a method counts as an error of the current attempt: the event and the log name the plugin, the extension point, the
+/// pod and the node, and `secondmate_plugin_panics_total` counts it. Other pods are scheduled as before, and this one is retried
+/// after its backoff. In PreEnqueue a panic holds the pod back, in [`Plugin::hint`] it means [`Hint::Queue`], in queue sort the
+/// two pods compare as equal, and in Unreserve and PostBind it has no effect. Only a panic in a factory, or in a method that is
+/// called at startup ([`Plugin::declaration`], [`Plugin::events`]), ends the process.
 ///
-/// The [`CycleState`] of the attempt is thrown away. What a plugin keeps from one pod to the next stays as the panic left it, and the
-/// plugin is asked again: nobody else can tell whether that state is whole. Behind a [`std::sync::Mutex`] the author chooses. With
-/// `lock().expect(…)` a lock that was held during the panic makes every later call that needs it panic, so that no pod is placed by
-/// state in doubt, until the process is restarted; with `unwrap_or_else(PoisonError::into_inner)` the plugin goes on, which is right
-/// where each change under the lock is whole at any moment.
+/// The [`CycleState`] of the attempt is discarded. State that a plugin keeps across pods remains as the panic left it, and the
+/// plugin continues to be called, because only its author can tell whether that state is consistent. With a [`std::sync::Mutex`]
+/// the author chooses: with `lock().expect(…)`, a panic while the lock is held makes every later call that needs it panic too, so
+/// that no pod is placed based on doubtful state until the process is restarted; with `unwrap_or_else(PoisonError::into_inner)`
+/// the plugin carries on, which is right if every change under the lock leaves the state consistent at each moment.
 #[allow(missing_docs, reason = "each accessor returns the plugin as the extension point of its name")]
 pub trait Plugin: Send + Sync + 'static {
-    /// Name, unique in the registry; in-tree plugins have upstream's.
+    /// Name, unique in the registry; in-tree plugins use upstream's names.
     fn name(&self) -> &str;
 
     fn as_pre_enqueue(self: Arc<Self>) -> Option<Arc<dyn PreEnqueue>> {
@@ -84,48 +84,49 @@ pub trait Plugin: Send + Sync + 'static {
         None
     }
 
-    /// What it reads and writes. By default anything of pods and nodes, the kinds whose events it registers by name, and nothing is
-    /// written: such a plugin works, but its filter is not asked again before a pod is bound.
+    /// What it reads and writes. By default: anything of pods and nodes, the kinds whose events it registers explicitly, and no
+    /// writes. Such a plugin works, but its filter does not run again before a pod is bound.
     fn declaration(&self) -> Declaration {
         let kinds = self.events().iter().filter_map(|event| event.resource.kind()).collect::<Vec<_>>();
         Declaration::unknown().with_objects(&kinds)
     }
 
-    /// Endpoints that are asked for it outside of the cycle, again and again. What they answered last stands among the objects of the
-    /// snapshot, as an object of the polled kind, which [`Plugin::declaration`] names too.
+    /// Endpoints that are polled for it outside of the cycle. The last answer is available among the objects of the snapshot, as
+    /// an object of the polled kind, which must also be listed in [`Plugin::declaration`].
     fn polls(&self) -> Vec<Poll> {
         Vec::new()
     }
 
-    /// How far its score looks for this pod in this snapshot, where that is less far than it declares: it has nothing to say about
-    /// the pod, say.
+    /// How far its score looks for this pod in this snapshot, if that is less far than declared, for example because the pod does
+    /// not concern it.
     fn score_reach(&self, _cx: &Context<'_>, _pod: &Arc<Pod>) -> Option<Reach> {
         None
     }
 
-    /// What its filter and its score read for this pod, where they look no further than the node and that is less than the declaration says, or
-    /// can be told more narrowly: a pod with a claim of its own, say, is like others whose volumes can be reached from the same nodes. Asked
-    /// after PreFilter, with the state that it left, and only where the standing evaluation could serve the pod. `None` leaves it at the
-    /// declaration.
+    /// What its filter and its score read for this pod, if they look only at the node and read less than declared, or something
+    /// that can be described more narrowly. For example, a pod with its own claim is equivalent to others whose volumes can be
+    /// accessed from the same nodes. Called after PreFilter, with the state that it left, and only if the standing evaluation
+    /// could serve the pod. `None` means that the declaration applies.
     ///
-    /// A reading promises what [`Reach::Node`] does, of the key in place of the declared parts of the pod: the same key, the same verdicts and
-    /// raw scores on nodes that have not changed.
+    /// A reading makes the same promise as [`Reach::Node`], with the key in place of the declared parts of the pod: the same key
+    /// gives the same verdicts and raw scores on nodes that have not changed.
     fn reading(&self, _cx: &Context<'_>, _state: &CycleState, _pod: &Arc<Pod>) -> Option<Reading> {
         None
     }
 
-    /// Events that may make a pod schedulable that this plugin rejected. By default every event.
+    /// Events that may make a pod schedulable that this plugin rejected. By default, every event.
     fn events(&self) -> Vec<EventRegistration> {
         vec![EventRegistration::new(EventResource::Wildcard, ActionType::ALL)]
     }
 
-    /// Whether an event that [`Plugin::events`] names is worth another attempt for a pod that this plugin rejected.
+    /// Whether an event that matches [`Plugin::events`] is worth another attempt for a pod that this plugin rejected.
     fn hint(&self, _pod: &Pod, _change: &ObjectChange) -> Hint {
         Hint::Queue
     }
 
-    /// What lies behind a rejection by this plugin, for people who ask why a pod is not placed: of the node, with the state that its
-    /// filter had, or (without a node) of the pod as a whole by its PreFilter. It decides nothing, and the scheduler never asks.
+    /// Details behind a rejection by this plugin, for people who ask why a pod is not placed: for a node, with the state that its
+    /// filter had; or, without a node, for a rejection of the whole pod by its PreFilter. This affects no decision, and the
+    /// scheduler itself never calls it.
     fn facts(
         &self,
         _cx: &Context<'_>,
@@ -137,21 +138,21 @@ pub trait Plugin: Send + Sync + 'static {
     }
 }
 
-/// What a plugin sees of the world in a cycle.
+/// What a plugin sees of the cluster during a cycle.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     /// Nodes and other objects, frozen.
     pub snapshot: &'a Snapshot,
-    /// The time of the cycle, as the shell gave it.
+    /// The time of the cycle, as provided by the shell.
     pub now: Timestamp,
     /// Pods that are nominated to a node.
     pub nominations: &'a dyn Nominations,
 }
 
-/// The profile's filter plugins in this cycle, for a PostFilter plugin that tries placements out.
+/// The profile's filter plugins in this cycle, for PostFilter plugins that try out placements.
 pub trait RunFilters {
-    /// Runs all filters for the pod on the node; where pods of equal or higher priority are nominated to it, once with and once
-    /// without them, as upstream's two-pass filter.
+    /// Runs all filters for the pod on the node. If pods of equal or higher priority are nominated to it, runs them with and
+    /// without those pods, like upstream's two-pass filter.
     fn run(&self, cx: &Context<'_>, state: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Status;
     /// Tells all PreFilter plugins that a pod is added to the node in this state.
     fn add_pod(
@@ -171,11 +172,11 @@ pub trait RunFilters {
         removed: &Arc<Pod>,
         node: &NodeInfo,
     ) -> Status;
-    /// Asks the extenders that take part in preemption which candidates stand, with which victims. Without such extenders
-    /// all do.
+    /// Asks the extenders that support preemption which candidates remain, and with which victims. Without such extenders, all
+    /// remain.
     ///
     /// # Errors
-    /// An extender that may not be ignored failed.
+    /// If an extender that is not ignorable failed.
     fn confirm_preemption(
         &self,
         _cx: &Context<'_>,
@@ -184,65 +185,66 @@ pub trait RunFilters {
     ) -> Result<Vec<PreemptionCandidate>, Status> {
         Ok(candidates)
     }
-    /// What came of trying out nodes for pods like this one in earlier cycles: it holds for this pod as well, as long as a node is as it was. `None`
-    /// where it would not, or where the candidates have to be [confirmed](RunFilters::confirm_preemption) with their victims.
+    /// The results of dry runs on nodes for equivalent pods in earlier cycles. A result is valid for this pod too as long as the
+    /// node has not changed. `None` if the results could not be reused, or if the candidates have to be
+    /// [confirmed](RunFilters::confirm_preemption) with their victims.
     fn kept_trials(&self) -> Option<RefMut<'_, KeptTrials>> {
         None
     }
 }
 
-/// A node on which the pod would fit, were the victims gone.
+/// A node on which the pod would fit if the victims were gone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PreemptionCandidate {
     /// The node.
     pub node: Atom,
-    /// Pods that have to go, from the most to the least important; at least one.
+    /// Pods to evict, from the most to the least important; at least one.
     pub victims: Vec<Arc<Pod>>,
-    /// How many of them a PodDisruptionBudget protects.
+    /// How many of them are protected by a PodDisruptionBudget.
     pub budget_violations: i64,
 }
 
-/// Pods that wait for room that was promised to them.
+/// Pods that are nominated to nodes and wait for room there.
 pub trait Nominations {
-    /// Pods nominated to the node, in the order in which they were nominated.
+    /// Pods nominated to the node, in order of nomination.
     fn on_node(&self, node: &Atom) -> &[Arc<Pod>];
-    /// Names of the nodes to which pods are nominated, in no order.
+    /// Names of the nodes to which pods are nominated, in no particular order.
     fn nodes(&self) -> Vec<&Atom>;
     /// Whether no pod is nominated to any node.
     fn is_empty(&self) -> bool {
         self.nodes().is_empty()
     }
-    /// The node to which a pod is nominated: no more than one.
+    /// The node to which a pod is nominated; there is at most one.
     fn node_of(&self, pod: &Uid) -> Option<&Atom> {
         self.nodes().into_iter().find(|node| self.on_node(node).iter().any(|other| other.uid == *pod))
     }
-    /// Where their changes stand now; `None` where nobody follows these.
+    /// The current position in the log of changes; `None` if changes are not tracked.
     fn cursor(&self) -> Option<NominationsCursor> {
         None
     }
-    /// Names of the nodes whose nominated pods have changed since the cursor was taken, in no order, some of them several times. `None` where
-    /// that is not known any more, or the cursor is that of other nominations.
+    /// Names of the nodes whose nominated pods have changed since the cursor was taken, in no particular order, possibly with
+    /// duplicates. `None` if that is no longer known, or the cursor belongs to other nominations.
     fn changed_since(&self, _cursor: &NominationsCursor) -> Option<Vec<&Atom>> {
         None
     }
 }
 
-/// How far somebody has followed the changes of nominations.
+/// A position in the changes of nominations.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NominationsCursor {
     /// Whose changes they are.
     pub of: Identity,
-    /// How many there were.
+    /// Number of changes at that time.
     pub changes: u64,
 }
 
 /// Holds a pod back before it enters the active queue.
 pub trait PreEnqueue: Plugin {
-    /// Success lets the pod into the queue; a rejection gates it until an event that the plugin registered.
+    /// Success lets the pod into the queue; a rejection gates it until an event occurs that the plugin registered.
     fn pre_enqueue(&self, pod: &Pod) -> Status;
 }
 
-/// A pod in the queue, as the queue's order sees it.
+/// A pod in the queue, as seen by queue sort.
 #[derive(Clone, Debug)]
 pub struct QueuedPod {
     /// The pod.
@@ -253,18 +255,18 @@ pub struct QueuedPod {
     pub attempts: u32,
 }
 
-/// Orders the active queue. Exactly one plugin does, the same for all profiles.
+/// Orders the active queue. There is exactly one such plugin, the same for all profiles.
 pub trait QueueSort: Plugin {
-    /// `Less`: the first goes before the second. Ties are settled by the order of arrival.
+    /// `Less` means that the first goes before the second. Ties are broken by order of arrival.
     fn compare(&self, a: &QueuedPod, b: &QueuedPod) -> Ordering;
 }
 
 /// What a PreFilter plugin answers.
 #[derive(Clone, Debug, Default)]
 pub struct PreFilterOutcome {
-    /// Status; `Skip` turns the plugin's filter off for this cycle.
+    /// Status; `Skip` disables the plugin's filter for this cycle.
     pub status: Status,
-    /// The only nodes worth looking at; `None` means all.
+    /// The only nodes that need to be considered; `None` means all.
     pub nodes: Option<BTreeSet<Atom>>,
 }
 
@@ -274,14 +276,14 @@ impl From<Status> for PreFilterOutcome {
     }
 }
 
-/// Once per cycle, before the filters.
+/// Runs once per cycle, before the filters.
 pub trait PreFilter: Plugin {
-    /// Computes what the filter needs, or rejects the pod as a whole. Where the state is that of a cycle that
-    /// [counts later](CycleState::counts_later), a plugin with a [filter by group](Filter::by_group) leaves what takes a look at every
-    /// node until its filter is asked.
+    /// Computes what the filter needs, or rejects the whole pod. If the state belongs to a cycle that [counts
+    /// later](CycleState::counts_later), a plugin with a [filter by group](Filter::by_group) defers work that would look at every
+    /// node until its filter is called.
     fn pre_filter(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>) -> PreFilterOutcome;
 
-    /// Another pod is added to the node in this state only (nominated pods, preemption's reprieve).
+    /// Another pod is added to the node, in this state only (nominated pods, or reprieve during preemption).
     fn add_pod(
         &self,
         _cx: &Context<'_>,
@@ -293,7 +295,7 @@ pub trait PreFilter: Plugin {
         Status::SUCCESS
     }
 
-    /// Another pod is removed from the node in this state only (preemption's dry run).
+    /// Another pod is removed from the node, in this state only (dry run of preemption).
     fn remove_pod(
         &self,
         _cx: &Context<'_>,
@@ -306,52 +308,53 @@ pub trait PreFilter: Plugin {
     }
 }
 
-/// Once per node.
+/// Runs once per node.
 pub trait Filter: Plugin {
     /// Whether the pod may run on the node.
     fn filter(&self, cx: &Context<'_>, state: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Status;
 
-    /// The filter by group, for plugins whose filter looks further than the node: what comes of PreFilter and Filter, worked out from
-    /// counts. `None` is always right. Asked after PreFilter, which let the pod pass; a profile that does not run the plugin's PreFilter
-    /// makes no use of it.
+    /// The filter by group, for plugins whose filter looks further than the node: the combined result of PreFilter and Filter,
+    /// computed from counts. `None` is always correct. Called after PreFilter let the pod pass; not used by a profile that does
+    /// not run the plugin's PreFilter.
     fn by_group(&self, _cx: &Context<'_>, _pod: &Arc<Pod>) -> Option<Box<dyn GroupFilter>> {
         None
     }
 
-    /// The filter by rows, where all that it reads of a node for this pod is there and it cannot fail. `None` is always right. Asked after
-    /// PreFilter, with the state that it left.
+    /// The filter by rows, if the rows contain everything that it reads of a node for this pod and it cannot fail. `None` is
+    /// always correct. Called after PreFilter, with the state that it left.
     fn by_row<'a>(&'a self, _state: &'a CycleState, _pod: &'a Arc<Pod>) -> Option<Box<dyn RowFilter + 'a>> {
         None
     }
 }
 
-/// What a failed cycle makes of the pod's nomination.
+/// What happens to the pod's nomination after a failed cycle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Nomination {
     /// Leave it.
     Keep,
-    /// Take it back.
+    /// Remove it.
     Clear,
-    /// Promise this node.
+    /// Nominate the pod to this node.
     Node(Atom),
 }
 
 /// What a PostFilter plugin answers.
 #[derive(Clone, Debug)]
 pub struct PostFilterOutcome {
-    /// Success: the pod may become schedulable by what follows. Otherwise the reasons are part of the pod's message.
+    /// Success: the pod may become schedulable through what this outcome requests. Otherwise the reasons are part of the pod's
+    /// message.
     pub status: Status,
     /// The plugin that succeeded; filled in by the framework.
     pub plugin: Option<Atom>,
-    /// Where it succeeded, what it found: then this is the last part of the pod's message.
+    /// On success, what was found; this then becomes the last part of the pod's message.
     pub found: String,
-    /// The pod's nomination; `None` where the plugin has no say in it.
+    /// The pod's nomination; `None` if the plugin does not decide about it.
     pub nomination: Option<Nomination>,
-    /// Pods that have to go, from the most to the least important.
+    /// Pods to evict, from the most to the least important.
     pub victims: Vec<Arc<Pod>>,
-    /// How many of the victims a PodDisruptionBudget protects, which is overridden.
+    /// How many of the victims are protected by a PodDisruptionBudget, which is overridden.
     pub budget_violations: usize,
-    /// Nominated pods of lower priority on the node, whose nomination is taken back.
+    /// Nominated pods of lower priority on the node, whose nominations are removed.
     pub nominations_to_clear: Vec<Arc<Pod>>,
 }
 
@@ -377,9 +380,10 @@ impl PostFilterOutcome {
     }
 }
 
-/// Runs where no node passed the filters.
+/// Runs if no node passed the filters.
 pub trait PostFilter: Plugin {
-    /// Tries to make the pod schedulable; `filters` says whether it would fit. The eviction of the victims is the core's to order.
+    /// Tries to make the pod schedulable; `filters` tells whether it would fit. The victims are evicted by the core, not by the
+    /// plugin.
     fn post_filter(
         &self,
         cx: &Context<'_>,
@@ -389,17 +393,17 @@ pub trait PostFilter: Plugin {
         filters: &dyn RunFilters,
     ) -> PostFilterOutcome;
 
-    /// Whether what it answers where it finds nothing follows from the context, from the pod's parts
-    /// ([`PodParts::ALL`](crate::PodParts::ALL)) and from whether the pod preempts at all: then the answer counts for others that are alike in
-    /// these, while nothing changes.
+    /// Whether a negative answer depends only on the context, on the pod's parts ([`PodParts::ALL`](crate::PodParts::ALL)), and
+    /// on whether the pod preempts at all. If so, the answer is reused for other pods that are equivalent in these respects, as
+    /// long as nothing changes.
     fn fails_alike(&self) -> bool {
         false
     }
 }
 
-/// Once per cycle, before scoring.
+/// Runs once per cycle, before scoring.
 pub trait PreScore: Plugin {
-    /// Computes what the score needs. `Skip` turns the plugin's score off for this cycle.
+    /// Computes what the score needs. `Skip` disables the plugin's score for this cycle.
     fn pre_score(
         &self,
         cx: &Context<'_>,
@@ -409,7 +413,7 @@ pub trait PreScore: Plugin {
     ) -> Status;
 }
 
-/// Once per feasible node.
+/// Runs once per feasible node.
 pub trait Score: Plugin {
     /// Raw score of the node.
     ///
@@ -423,8 +427,8 @@ pub trait Score: Plugin {
         node: &NodeInfo,
     ) -> Result<i64, Status>;
 
-    /// Brings the raw scores into the range from [`MIN_NODE_SCORE`] to [`MAX_NODE_SCORE`]; `scores[i]` is that of `feasible[i]`.
-    /// By default as [`Score::normalization`] says. Who overrides this leaves that at [`Normalization::Own`].
+    /// Brings the raw scores into the range from [`MIN_NODE_SCORE`] to [`MAX_NODE_SCORE`]; `scores[i]` belongs to `feasible[i]`.
+    /// The default applies [`Score::normalization`]. If you override this, leave that at [`Normalization::Own`].
     fn normalize(
         &self,
         _cx: &Context<'_>,
@@ -437,29 +441,29 @@ pub trait Score: Plugin {
         Status::SUCCESS
     }
 
-    /// The score by group, for plugins whose score looks further than the node: what comes of PreScore, Score and normalisation, worked
-    /// out from counts. `None` is always right.
+    /// The score by group, for plugins whose score looks further than the node: the combined result of PreScore, Score and
+    /// normalisation, computed from counts. `None` is always correct.
     fn by_group(&self, _cx: &Context<'_>, _pod: &Arc<Pod>) -> Option<Box<dyn GroupScore>> {
         None
     }
 
-    /// The score by rows, where all that it reads of a node for this pod is there and it cannot fail. `None` is always right. Asked after
-    /// PreScore, with the state that it left.
+    /// The score by rows, if the rows contain everything that it reads of a node for this pod and it cannot fail. `None` is
+    /// always correct. Called after PreScore, with the state that it left.
     fn by_row<'a>(&'a self, _state: &'a CycleState, _pod: &'a Arc<Pod>) -> Option<Box<dyn RowScore + 'a>> {
         None
     }
 
-    /// How [`Score::normalize`] works, where it is one of the usual ways.
+    /// How [`Score::normalize`] works, if it is one of the usual ways.
     fn normalization(&self) -> Normalization {
         Normalization::Own
     }
 }
 
-/// Keeps a plugin's own books when a node is chosen, and undoes it when the attempt fails later.
+/// Updates a plugin's own state when a node is chosen, and reverts it if the attempt fails later.
 pub trait Reserve: Plugin {
-    /// The pod is going to this node.
+    /// The pod is going to be placed on this node.
     fn reserve(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>, node: &Atom) -> Status;
-    /// It is not, after all. Must be safe to call more than once, and without a reserve before.
+    /// The reservation is reverted. Must be safe to call more than once, and without a preceding reserve.
     fn unreserve(&self, state: &mut CycleState, pod: &Arc<Pod>, node: &Atom);
 }
 
@@ -490,7 +494,7 @@ pub enum WriteVerb {
     Delete,
 }
 
-/// A write to the API server that a plugin wants done.
+/// A write to the API server that a plugin requests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiWrite {
     /// Verb.
@@ -506,10 +510,10 @@ pub struct ApiWrite {
 pub enum PreBindStep {
     /// Nothing (more) to do.
     Done,
-    /// Send these writes in order; asked again when all have succeeded. A failure fails the binding.
+    /// Send these writes in order; the plugin is called again when all have succeeded. A failure fails the binding.
     Write(Vec<ApiWrite>),
-    /// Asked again when one of the objects that the plugin's [`Plugin::events`] name changes, and when the time has come,
-    /// which is an error then.
+    /// The plugin is called again when an object changes that its [`Plugin::events`] match. It is also called again at the
+    /// deadline, when waiting any longer is an error.
     Wait {
         /// End of the wait.
         deadline: Timestamp,
@@ -518,12 +522,12 @@ pub enum PreBindStep {
     Fail(Status),
 }
 
-/// Work that has to be done before the pod is bound, such as binding its volumes.
+/// Work that must be done before the pod is bound, such as binding its volumes.
 ///
-/// It is a machine that the core drives: each call does what can be done without waiting and says what comes next, so that
+/// This is a state machine driven by the core: each call does what can be done without waiting and returns the next step, so that
 /// a replay of the same inputs takes the same steps.
 pub trait PreBind: Plugin {
-    /// Whether there is anything to do for this pod; where nothing is, no nomination is published.
+    /// Whether there is anything to do for this pod; if no plugin has anything to do, no nomination is published.
     fn pre_flight(&self, state: &CycleState, pod: &Arc<Pod>, node: &Atom) -> bool;
     /// The next step.
     fn pre_bind(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>, node: &Atom) -> PreBindStep;
@@ -532,14 +536,14 @@ pub trait PreBind: Plugin {
 /// What a Bind plugin answers.
 #[derive(Clone, Debug)]
 pub enum BindStep {
-    /// Not this pod: ask the next Bind plugin.
+    /// Does not handle this pod: ask the next Bind plugin.
     Skip,
     /// POST a Binding for the pod's UID.
     Binding {
         /// Annotations to be merged into the pod.
         annotations: std::collections::BTreeMap<String, String>,
     },
-    /// Bind by another write.
+    /// Bind through another write.
     Write(ApiWrite),
     /// The binding fails.
     Fail(Status),
@@ -551,9 +555,9 @@ pub trait Bind: Plugin {
     fn bind(&self, state: &CycleState, pod: &Arc<Pod>, node: &Atom) -> BindStep;
 }
 
-/// Told when a pod was bound.
+/// Notified when a pod was bound.
 pub trait PostBind: Plugin {
-    /// For information only.
+    /// Informational only.
     fn post_bind(&self, state: &CycleState, pod: &Arc<Pod>, node: &Atom);
 }
 

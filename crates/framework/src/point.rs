@@ -1,4 +1,4 @@
-//! The extension points at which plugins are listed: one table, from which everything that goes over all of them is made.
+//! The extension points that plugins are listed under, in one table that generates everything that covers all of them.
 
 use crate::plugin::Plugin;
 use serde::Serialize;
@@ -6,17 +6,18 @@ use std::sync::Arc;
 
 macro_rules! extension_points {
     ($($(#[doc = $doc:literal])* $point:ident, $name:literal, $field:ident, $field_name:literal, $accessor:ident;)*) => {
-        /// A place in the scheduling of a pod where plugins run, named as in kube-scheduler.
+        /// A stage in the scheduling of a pod at which plugins run, named as in kube-scheduler.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum ExtensionPoint {
             $($(#[doc = $doc])* $point,)*
         }
 
         impl ExtensionPoint {
-            /// How many there are.
+            /// Number of extension points.
             pub const COUNT: usize = [$($name,)*].len();
 
-            /// All of them, in the order in which kube-scheduler sets them up: it decides which error comes first.
+            /// All extension points, in the order in which kube-scheduler sets them up, which determines which error is reported
+            /// first.
             pub const ALL: [Self; Self::COUNT] = [$(Self::$point,)*];
 
             /// The name in metrics and messages: `PreFilter`.
@@ -35,7 +36,7 @@ macro_rules! extension_points {
                 }
             }
 
-            /// Whether the plugin acts there.
+            /// Whether the plugin implements this extension point.
             #[must_use]
             pub fn is_point_of(self, plugin: &Arc<dyn Plugin>) -> bool {
                 match self {
@@ -44,7 +45,7 @@ macro_rules! extension_points {
             }
         }
 
-        /// Something for each extension point.
+        /// A value for each extension point.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
         #[serde(rename_all = "camelCase")]
         pub struct PerPoint<T> {
@@ -52,14 +53,14 @@ macro_rules! extension_points {
         }
 
         impl<T> PerPoint<T> {
-            /// What is there for one point.
+            /// The value for one extension point.
             pub fn at(&self, point: ExtensionPoint) -> &T {
                 match point {
                     $(ExtensionPoint::$point => &self.$field,)*
                 }
             }
 
-            /// What is there for one point, to be changed.
+            /// Mutable access to the value for one extension point.
             pub fn at_mut(&mut self, point: ExtensionPoint) -> &mut T {
                 match point {
                     $(ExtensionPoint::$point => &mut self.$field,)*
@@ -70,17 +71,17 @@ macro_rules! extension_points {
 }
 
 extension_points! {
-    /// Once per pod, before nodes are looked at.
+    /// Once per pod, before any node is considered.
     PreFilter, "PreFilter", pre_filter, "preFilter", as_pre_filter;
-    /// Once per pod and node: may the pod run there.
+    /// Once per pod and node: may the pod run there?
     Filter, "Filter", filter, "filter", as_filter;
-    /// After no node was left: may room be made.
+    /// When no feasible node was found: can room be made?
     PostFilter, "PostFilter", post_filter, "postFilter", as_post_filter;
-    /// After a node was chosen: claim what the pod needs, or give it back.
+    /// After a node was chosen: claims what the pod needs, or releases it.
     Reserve, "Reserve", reserve, "reserve", as_reserve;
     /// Once per pod, before nodes are scored.
     PreScore, "PreScore", pre_score, "preScore", as_pre_score;
-    /// Once per pod and feasible node: how good is it.
+    /// Once per pod and feasible node: how good is it?
     Score, "Score", score, "score", as_score;
     /// Work that must be done before the pod is bound.
     PreBind, "PreBind", pre_bind, "preBind", as_pre_bind;
@@ -88,7 +89,7 @@ extension_points! {
     Bind, "Bind", bind, "bind", as_bind;
     /// After the pod was bound.
     PostBind, "PostBind", post_bind, "postBind", as_post_bind;
-    /// Last word before binding: yes, no, or wait.
+    /// The last decision before binding: approve, deny, or wait.
     Permit, "Permit", permit, "permit", as_permit;
     /// Before a pod enters the active queue.
     PreEnqueue, "PreEnqueue", pre_enqueue, "preEnqueue", as_pre_enqueue;

@@ -1,7 +1,8 @@
-//! What a plugin reads from an endpoint of its own, outside of the cycle.
+//! What a plugin polls from its own endpoint, outside of the cycle.
 //!
-//! The plugin says what is to be asked, how often and how long; the shell asks. An answer is decoded off the scheduling thread
-//! and comes into the core like an object that changed, so that a cycle never waits and the same inputs lead to the same decisions.
+//! The plugin declares what to poll, how often and for how long; the shell sends the requests. An answer is decoded off the
+//! scheduling thread and enters the core like an object that changed, so a cycle never waits and the same inputs lead to the same
+//! decisions.
 
 use crate::declaration::Right;
 use secondmate_model::objects::{OwnKind, OwnObject, PluginObject};
@@ -11,40 +12,40 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// An endpoint is asked no more often than this.
+/// Minimum polling interval.
 pub const POLL_EVERY_MIN: Duration = Duration::from_millis(100);
 
-/// What a plugin calls in a thread of its own to get a value.
+/// A function that the plugin provides to get a value; it is called in a thread of its own.
 pub type PollFunction = Arc<dyn Fn() -> Result<Value, String> + Send + Sync>;
 
-/// Says how many parts of an answer the plugin leaves out.
+/// Returns how many parts of an answer the plugin ignores.
 pub type LeftOut = Arc<dyn Fn(&OwnObject) -> usize + Send + Sync>;
 
-/// Where a value is polled from. Whatever it is, it yields JSON.
+/// Where a value is polled from. Every source yields JSON.
 #[derive(Clone)]
 pub enum Endpoint {
-    /// The API server, with the scheduler's own rights: for what can be listed and not watched.
+    /// The API server, with the scheduler's own credentials: for resources that can be listed but not watched.
     ApiServer {
         /// Path and query, such as `/apis/metrics.k8s.io/v1beta1/nodes`.
         path: String,
-        /// The right that this needs; it is checked at the start.
+        /// The permission that this needs; checked at startup.
         right: Right,
     },
     /// A GET of this `http` or `https` URL.
     Url {
-        /// The URL. A name and password in it are not shown.
+        /// The URL. Credentials in it are not shown.
         url: String,
-        /// A file with certificates of authorities (PEM) that are trusted instead of the system's.
+        /// A file with CA certificates (PEM) that are trusted instead of the system's.
         ca_file: Option<String>,
-        /// A file whose text is sent as a bearer token. It is read for each request.
+        /// A file whose content is sent as a bearer token. It is read for each request.
         token_file: Option<String>,
     },
-    /// A function of the plugin. It may wait: it runs in a thread of its own, and while one call has not ended no other begins.
+    /// A function of the plugin. It may block: it runs in its own thread, and no call begins before the previous one has ended.
     Function(PollFunction),
 }
 
 impl Endpoint {
-    /// A URL without further ado.
+    /// A URL without a CA file or token.
     #[must_use]
     pub fn url(url: impl Into<String>) -> Self {
         Self::Url { url: url.into(), ca_file: None, token_file: None }
@@ -67,22 +68,24 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// An endpoint that is asked again and again.
+/// An endpoint that is polled regularly.
 #[derive(Clone)]
 pub struct Poll {
-    /// The kind as which the answer is read.
+    /// The kind that the answer is read as.
     pub kind: OwnKind,
-    /// Name of the answer among the objects of its kind. Polls of the same kind and name, of other profiles say, are one: the first.
+    /// Name of the answer among the objects of its kind. Of several polls with the same kind and name, for example from different
+    /// profiles, only the first is used.
     pub name: String,
-    /// What is asked.
+    /// The endpoint to poll.
     pub endpoint: Endpoint,
-    /// From the end of one request to the next; at least [`POLL_EVERY_MIN`].
+    /// Interval from the end of one request to the start of the next; at least [`POLL_EVERY_MIN`].
     pub every: Duration,
-    /// Longest wait for an answer; later it is a failure.
+    /// Maximum time to wait for an answer, after which the request has failed.
     pub timeout: Duration,
-    /// After this time without a new answer the old one is withdrawn: it is no longer among the objects.
+    /// An answer is removed from the objects if no new one has arrived for this long.
     pub keep_for: Duration,
-    /// For the metric `secondmate_poll_left_out`: how much of an answer is not used, since it is too old, say.
+    /// For the metric `secondmate_poll_left_out`: counts the parts of an answer that are not used, for example because they are
+    /// too old.
     pub left_out: Option<LeftOut>,
 }
 
@@ -93,7 +96,7 @@ impl fmt::Debug for Poll {
 }
 
 impl Poll {
-    /// Asks every 15 seconds, with a time-out of 5; an answer counts for a minute.
+    /// Polls every 15 seconds with a time-out of 5 seconds; an answer is valid for one minute.
     #[must_use]
     pub fn new<T: PluginObject>(name: impl Into<String>, endpoint: Endpoint) -> Self {
         Self {
@@ -107,28 +110,28 @@ impl Poll {
         }
     }
 
-    /// The same, asked this often.
+    /// Sets the polling interval.
     #[must_use]
     pub fn every(mut self, every: Duration) -> Self {
         self.every = every;
         self
     }
 
-    /// The same with this time-out.
+    /// Sets the time-out.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// The same; an answer counts this long.
+    /// Sets how long an answer stays valid.
     #[must_use]
     pub fn keep_for(mut self, keep_for: Duration) -> Self {
         self.keep_for = keep_for;
         self
     }
 
-    /// The same; this says of each answer how much of it is not used. The answer's time is [`OwnObject::at`].
+    /// Sets the function that counts the unused parts of each answer. The answer's time is [`OwnObject::at`].
     #[must_use]
     pub fn left_out(mut self, count: impl Fn(&OwnObject) -> usize + Send + Sync + 'static) -> Self {
         self.left_out = Some(Arc::new(count));

@@ -1,4 +1,4 @@
-//! How plugins come into a scheduler.
+//! How plugins are registered and constructed.
 
 use crate::plugin::Plugin;
 use secondmate_model::{Atom, Pod, Uid};
@@ -9,21 +9,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Whether known quirks of kube-scheduler are reproduced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Parity {
-    /// As kube-scheduler does it, quirks included.
+    /// Like kube-scheduler, including its quirks.
     #[default]
     Strict,
-    /// Where a quirk of kube-scheduler hurts users, the sensible thing is done instead.
+    /// Where a quirk of kube-scheduler hurts users, behave sensibly instead.
     Sensible,
 }
 
-/// What a plugin asks of a pod that waits on permit.
+/// A plugin's command about a pod that waits on permit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WaitingPodCommand {
-    /// This plugin lets it go on.
+    /// This plugin allows the pod to proceed.
     Allow {
         /// The pod.
         pod: Uid,
-        /// The plugin that waited.
+        /// The plugin that made the pod wait.
         plugin: Atom,
     },
     /// It is rejected.
@@ -42,49 +42,50 @@ pub enum WaitingPodCommand {
 pub struct PluginEvent {
     /// The pod.
     pub pod: Arc<Pod>,
-    /// Type `Warning`; else `Normal`.
+    /// Type `Warning` instead of `Normal`.
     pub warning: bool,
     /// Reason, a word in upper camel case.
     pub reason: String,
-    /// What was done.
+    /// The action that was taken.
     pub action: String,
     /// Text.
     pub note: String,
 }
 
-/// What a plugin gets at construction.
+/// What a plugin receives at construction.
 #[derive(Clone, Default)]
 pub struct Handle {
     /// Whether quirks are reproduced.
     pub parity: Parity,
     /// The profile's scheduler name.
     pub profile: Atom,
-    /// Preemption may evict pods of these schedulers only; `None`: of any, as kube-scheduler does.
+    /// Preemption may evict only pods of these schedulers; `None`: of any scheduler, like kube-scheduler.
     pub victims_of: Option<Arc<[Atom]>>,
     commands: Arc<Commands>,
 }
 
-/// Most commands that may wait for the core: more pods than wait on permit in any cluster. What comes while it is full is refused.
+/// Maximum number of commands waiting for the core: more than the pods that wait on permit in any cluster. Further commands are
+/// refused.
 pub const COMMANDS_MAX: usize = 1 << 16;
 
-/// Most events of plugins that may wait for the core. What comes while it is full is refused.
+/// Maximum number of plugin events waiting for the core. Further events are refused.
 pub const EVENTS_MAX: usize = 1 << 10;
 
-/// Commands of the plugins of one profile. Plugins may give them from any thread; the core looks before every cycle, so that it
-/// finds nothing must cost next to nothing.
+/// Commands of the plugins of one profile. Plugins may send them from any thread. The core checks before every cycle, so the
+/// check must cost next to nothing when there are none.
 #[derive(Default)]
 struct Commands {
     waiting: Mutex<VecDeque<WaitingPodCommand>>,
-    /// Number of those that wait.
+    /// Number of waiting commands.
     count: AtomicUsize,
-    /// Number of those that were refused, ever.
+    /// Total number of refused commands and events.
     refused: AtomicU64,
-    /// Events that wait to be written.
+    /// Events waiting to be written.
     events: Mutex<Vec<PluginEvent>>,
     events_count: AtomicUsize,
     /// Pods that wait on permit.
     pods: Mutex<BTreeMap<Uid, Arc<Pod>>>,
-    /// Failures of plugins, ever, and their sum.
+    /// Total number of failures by plugin, and their sum.
     failures: Mutex<BTreeMap<Atom, u64>>,
     failures_count: AtomicU64,
 }
@@ -100,14 +101,14 @@ impl Handle {
         Self { parity, profile, victims_of: None, commands: Arc::default() }
     }
 
-    /// Lets a pod that waits on permit go on, as far as this plugin is concerned. Carried out before the next cycle. Says whether the
-    /// command was taken: it is not when [`COMMANDS_MAX`] are waiting, and then the pod waits until its time is up.
+    /// Lets a pod that waits on permit proceed, as far as this plugin is concerned. Takes effect before the next cycle. Returns
+    /// whether the command was accepted: if [`COMMANDS_MAX`] are waiting it is refused, and the pod waits until its time-out.
     pub fn allow(&self, pod: &Uid, plugin: &str) -> bool {
         self.push(WaitingPodCommand::Allow { pod: pod.clone(), plugin: Atom::new(plugin) })
     }
 
-    /// Rejects a pod that waits on permit. Carried out before the next cycle. Says whether the command was taken, as
-    /// [`Handle::allow`] does.
+    /// Rejects a pod that waits on permit. Takes effect before the next cycle. Returns whether the command was accepted, like
+    /// [`Handle::allow`].
     pub fn reject(&self, pod: &Uid, plugin: &str, reason: impl Into<String>) -> bool {
         self.push(WaitingPodCommand::Reject {
             pod: pod.clone(),
@@ -116,7 +117,7 @@ impl Handle {
         })
     }
 
-    /// Has an event written about a pod. Says whether it was taken: it is not when [`EVENTS_MAX`] are waiting.
+    /// Writes an event about a pod. Returns whether it was accepted: it is refused if [`EVENTS_MAX`] are waiting.
     pub fn event(&self, event: PluginEvent) -> bool {
         let mut events = lock(&self.commands.events);
         if events.len() >= EVENTS_MAX {
@@ -128,14 +129,14 @@ impl Handle {
         true
     }
 
-    /// A pod that waits on permit.
+    /// The pod, if it waits on permit.
     #[must_use]
     pub fn waiting_pod(&self, pod: &Uid) -> Option<Arc<Pod>> {
         lock(&self.commands.pods).get(pod).cloned()
     }
 
-    /// Counts a failure of a plugin that runs what others have written, such as a WebAssembly guest: a call that trapped, say. Says how
-    /// many there are of it now.
+    /// Counts a failure of a plugin that runs third-party code, such as a WebAssembly guest whose call trapped. Returns the
+    /// plugin's number of failures so far.
     pub fn count_failure(&self, plugin: &Atom) -> u64 {
         let mut failures = lock(&self.commands.failures);
         let of_plugin = failures.entry(plugin.clone()).or_default();
@@ -144,7 +145,7 @@ impl Handle {
         *of_plugin
     }
 
-    /// Failures so far by plugin, of those that have any.
+    /// Number of failures so far, by plugin; plugins without failures are left out.
     #[must_use]
     pub fn failures(&self) -> Vec<(Atom, u64)> {
         if self.commands.failures_count.load(Ordering::Acquire) == 0 {
@@ -153,17 +154,17 @@ impl Handle {
         lock(&self.commands.failures).iter().map(|(plugin, count)| (plugin.clone(), *count)).collect()
     }
 
-    /// For the core: the pod waits on permit from now on.
+    /// For the core: the pod now waits on permit.
     pub fn waits(&self, pod: &Arc<Pod>) {
         lock(&self.commands.pods).insert(pod.uid.clone(), Arc::clone(pod));
     }
 
-    /// For the core: the pod does not wait on permit any more.
+    /// For the core: the pod no longer waits on permit.
     pub fn waits_no_more(&self, pod: &Uid) {
         lock(&self.commands.pods).remove(pod);
     }
 
-    /// For the core: takes the events that wait.
+    /// For the core: takes the waiting events.
     #[must_use]
     pub fn take_events(&self) -> Vec<PluginEvent> {
         if self.commands.events_count.swap(0, Ordering::AcqRel) == 0 {
@@ -172,7 +173,7 @@ impl Handle {
         std::mem::take(&mut lock(&self.commands.events))
     }
 
-    /// For the core: takes the commands that wait.
+    /// For the core: takes the waiting commands.
     #[must_use]
     pub fn take_commands(&self) -> VecDeque<WaitingPodCommand> {
         if self.commands.count.load(Ordering::Acquire) == 0 {
@@ -183,7 +184,7 @@ impl Handle {
         std::mem::take(&mut waiting)
     }
 
-    /// Number of commands and events that were refused so far, since too many were waiting.
+    /// Number of commands and events refused so far because too many were waiting.
     #[must_use]
     pub fn commands_refused(&self) -> u64 {
         self.commands.refused.load(Ordering::Relaxed)
@@ -201,18 +202,18 @@ impl Handle {
     }
 }
 
-/// A plugin that could not be made.
+/// A plugin that could not be created.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PluginError {
-    /// Nobody registered the name.
+    /// No plugin is registered under the name.
     #[error(
         "plugin {0:?} is not registered: correct the name in the profile, or build a scheduler that registers it"
     )]
     Unknown(String),
-    /// The name is taken.
+    /// The name is already taken.
     #[error("plugin {0:?} is registered twice: give one of the two another name")]
     Duplicate(String),
-    /// Its arguments are wrong.
+    /// The arguments are invalid.
     #[error("arguments of plugin {plugin:?} (pluginConfig): {reason}")]
     Arguments {
         /// Plugin.
@@ -222,11 +223,11 @@ pub enum PluginError {
     },
 }
 
-/// Makes a plugin from its arguments (the `args` of its `pluginConfig`; `null` where there are none).
+/// Creates a plugin from its arguments (the `args` of its `pluginConfig`; `null` if there are none).
 pub type Factory =
     Arc<dyn Fn(&serde_json::Value, &Handle) -> Result<Arc<dyn Plugin>, PluginError> + Send + Sync>;
 
-/// Makes a plugin of any name, where its arguments say how; `None` where they do not.
+/// Creates a plugin of any name if its arguments say how; otherwise returns `None`.
 pub type AnyFactory = Arc<
     dyn Fn(&str, &serde_json::Value, &Handle) -> Option<Result<Arc<dyn Plugin>, PluginError>> + Send + Sync,
 >;
@@ -249,7 +250,7 @@ impl Registry {
     /// Adds a plugin.
     ///
     /// # Errors
-    /// The name is taken.
+    /// If the name is already taken.
     pub fn register<F>(&mut self, name: &str, factory: F) -> Result<(), PluginError>
     where
         F: Fn(&serde_json::Value, &Handle) -> Result<Arc<dyn Plugin>, PluginError> + Send + Sync + 'static,
@@ -261,17 +262,17 @@ impl Registry {
         Ok(())
     }
 
-    /// The same registry; plugins of other names are made by this, where it can.
+    /// Sets the fallback that creates plugins of other names, if it can.
     #[must_use]
     pub fn with_others(mut self, others: AnyFactory) -> Self {
         self.others = Some(others);
         self
     }
 
-    /// Makes a plugin.
+    /// Creates a plugin.
     ///
     /// # Errors
-    /// The name is unknown, or the arguments are wrong.
+    /// If the name is unknown or the arguments are invalid.
     pub fn make(
         &self,
         name: &str,

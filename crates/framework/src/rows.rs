@@ -1,10 +1,10 @@
-//! CPU, memory and room for pods of many nodes, each in a column of its own: filters and scores that follow from these alone are worked out
-//! for several nodes at a time.
+//! CPU, memory and free pod slots of many nodes in separate columns, so that filters and scores that depend only on these can be
+//! computed for several nodes at a time.
 
 use secondmate_model::NodeInfo;
 use std::ops::Range;
 
-/// Of CPU and memory.
+/// An amount of CPU and memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CpuAndMemory {
     /// CPU, in thousandths.
@@ -13,16 +13,16 @@ pub struct CpuAndMemory {
     pub memory: i64,
 }
 
-/// What changes about most nodes with every pod.
+/// The values of a node that change with nearly every pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeRow {
-    /// What the node has.
+    /// The node's allocatable.
     pub allocatable: CpuAndMemory,
-    /// What its pods ask for.
+    /// Sum of its pods' requests.
     pub requested: CpuAndMemory,
-    /// The same with the defaults for containers that name no CPU or memory.
+    /// The same, with the defaults for containers without a CPU or memory request.
     pub non_zero: CpuAndMemory,
-    /// How many more pods it takes; negative where it has too many.
+    /// How many more pods it accepts; negative if it has too many.
     pub pods_left: i64,
 }
 
@@ -53,16 +53,16 @@ pub struct AmountColumns<'a> {
     pub memory: &'a [i64],
 }
 
-/// Rows of some nodes, by column; see [`NodeRow`] for what stands in each. All are of the same length.
+/// Rows of several nodes, stored by column; [`NodeRow`] describes the contents. All columns have the same length.
 #[derive(Clone, Copy, Debug)]
 pub struct NodeRows<'a> {
-    /// What the nodes have.
+    /// The nodes' allocatable.
     pub allocatable: AmountColumns<'a>,
-    /// What their pods ask for.
+    /// Sums of their pods' requests.
     pub requested: AmountColumns<'a>,
-    /// The same with the defaults for containers that name no CPU or memory.
+    /// The same, with the defaults for containers without a CPU or memory request.
     pub non_zero: AmountColumns<'a>,
-    /// How many more pods they take.
+    /// How many more pods they accept.
     pub pods_left: &'a [i64],
 }
 
@@ -79,10 +79,10 @@ impl<'a> NodeRows<'a> {
         self.len() == 0
     }
 
-    /// One of them.
+    /// The row at an index.
     ///
     /// # Panics
-    /// There are not so many.
+    /// If the index is out of range.
     #[must_use]
     pub fn row(&self, at: usize) -> NodeRow {
         let amounts = |columns: &AmountColumns<'_>| CpuAndMemory {
@@ -97,10 +97,10 @@ impl<'a> NodeRows<'a> {
         }
     }
 
-    /// Some of them.
+    /// The rows in a range.
     ///
     /// # Panics
-    /// There are not so many.
+    /// If the range is out of bounds.
     #[must_use]
     pub fn part(&self, range: Range<usize>) -> Self {
         let amounts = |columns: &AmountColumns<'a>| AmountColumns {
@@ -142,7 +142,7 @@ impl AmountTable {
     }
 }
 
-/// Rows that somebody keeps.
+/// An owned table of rows.
 #[derive(Clone, Debug, Default)]
 pub struct NodeTable {
     allocatable: AmountTable,
@@ -174,7 +174,7 @@ impl NodeTable {
     /// Replaces a row.
     ///
     /// # Panics
-    /// There are not so many.
+    /// If the index is out of range.
     pub fn set(&mut self, at: usize, row: NodeRow) {
         self.allocatable.set(at, row.allocatable);
         self.requested.set(at, row.requested);
@@ -190,7 +190,7 @@ impl NodeTable {
         self.pods_left.clear();
     }
 
-    /// Memory that it takes, in bytes.
+    /// Memory used, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.pods_left.capacity() * size_of::<NodeRow>()
@@ -205,14 +205,14 @@ impl FromIterator<NodeRow> for NodeTable {
     }
 }
 
-/// A filter for one pod, where it follows from the nodes' rows. See [`Filter::by_row`](crate::Filter::by_row).
+/// A filter for one pod that depends only on the nodes' rows. See [`Filter::by_row`](crate::Filter::by_row).
 pub trait RowFilter {
-    /// Sets `passes` to `false` for the nodes that the filter rejects. There is one for each row.
+    /// Sets `passes` to `false` for the nodes that the filter rejects. `passes` has one entry per row.
     fn filter(&self, rows: NodeRows<'_>, passes: &mut [bool]);
 }
 
-/// A score for one pod, where it follows from the nodes' rows. See [`Score::by_row`](crate::Score::by_row).
+/// A score for one pod that depends only on the nodes' rows. See [`Score::by_row`](crate::Score::by_row).
 pub trait RowScore {
-    /// The raw scores of the nodes that pass. There is one for each row; what stands there for other nodes does not matter.
+    /// Sets the raw scores of the nodes that pass. `scores` has one entry per row; entries of other nodes do not matter.
     fn score(&self, rows: NodeRows<'_>, passes: &[bool], scores: &mut [i64]);
 }

@@ -8,11 +8,11 @@ use secondmate_model::{Atom, Labels, NodeInfo};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// Changes of single nodes that a snapshot remembers. Who has not looked for longer looks at every node again, which costs as much as
-/// a pass over so many nodes.
+/// Maximum number of node changes that a snapshot remembers. A reader that is further behind has to look at every node again,
+/// which costs as much as a pass over that many nodes.
 pub const CHANGES_MAX: usize = 1 << 16;
 
-/// Position of a node in a [`Snapshot`]. It holds for one cycle only.
+/// Position of a node in a [`Snapshot`]. Valid for one cycle only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeIndex(pub u32);
 
@@ -24,36 +24,37 @@ impl NodeIndex {
     }
 }
 
-/// Nodes and other objects as they stand for one scheduling cycle.
+/// Nodes and other objects as of one scheduling cycle.
 ///
-/// The core brings it up to date between cycles, node by node; during one nobody writes it. Nodes are in upstream's
-/// order: round robin over the zones.
+/// The core updates it between cycles, node by node; it does not change during a cycle. Nodes are in upstream's order: round
+/// robin over the zones.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     nodes: Vec<Arc<NodeInfo>>,
     positions: FxHashMap<Atom, NodeIndex>,
-    /// Positions of the nodes with pods that declare (anti-)affinity, in order: in large clusters one comes or goes with most pods.
+    /// Positions of the nodes with pods that declare (anti-)affinity, in order. A set, because in large clusters nearly every pod
+    /// changes it.
     with_affinity: BTreeSet<NodeIndex>,
     /// Positions of the nodes with pods that have required anti-affinity, in order.
     with_required_anti_affinity: BTreeSet<NodeIndex>,
-    /// The different affinity terms of the pods on the nodes.
+    /// The distinct affinity terms of the pods on the nodes.
     terms: AffinityTerms,
     claims: ClaimsInUse,
     objects: Objects,
     identity: Identity,
     /// Number of times that the list was replaced.
     lists: u64,
-    /// Positions that were replaced since the list was.
+    /// Positions replaced since the list was last replaced.
     changes: Log,
-    /// Those of them where more changed than the pods.
+    /// Those of them where more than the pods changed.
     changes_beyond_pods: Log,
 }
 
-/// Positions, the latest last.
+/// Positions, latest last.
 #[derive(Clone, Debug, Default)]
 struct Log {
     latest: VecDeque<NodeIndex>,
-    /// How many there were in all.
+    /// Total number of positions ever logged.
     count: u64,
 }
 
@@ -66,7 +67,7 @@ impl Log {
         self.count += 1;
     }
 
-    /// Those after the first so many, where all of them are known.
+    /// The entries after the first `count`, if all of them are still known.
     fn since(&self, count: u64) -> Option<impl Iterator<Item = NodeIndex> + '_> {
         let missed = usize::try_from(self.count - count).ok()?;
         let known = self.latest.len().checked_sub(missed)?;
@@ -74,12 +75,12 @@ impl Log {
     }
 }
 
-/// Tells a thing from every other while both live. A clone is another thing.
+/// Distinguishes a thing from all others that exist at the same time. A clone is a different thing.
 #[derive(Debug, Default)]
 pub struct Identity(Arc<()>);
 
 impl Identity {
-    /// A handle on the same identity.
+    /// Another handle to the same identity.
     #[must_use]
     pub fn same(&self) -> Self {
         Self(Arc::clone(&self.0))
@@ -99,7 +100,7 @@ impl PartialEq for Identity {
 }
 impl Eq for Identity {}
 
-/// How far somebody has followed the changes of a snapshot's nodes.
+/// A position in the changes of a snapshot's nodes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Cursor {
     snapshot: Identity,
@@ -110,7 +111,7 @@ pub struct Cursor {
 }
 
 impl Snapshot {
-    /// A snapshot of these nodes, in this order, and objects.
+    /// A snapshot of these nodes, in this order, and these objects.
     #[must_use]
     pub fn new(nodes: Vec<Arc<NodeInfo>>, objects: Objects) -> Self {
         let mut snapshot = Self { objects, ..Self::default() };
@@ -152,13 +153,13 @@ impl Snapshot {
         self.with_required_anti_affinity.iter().map(|at| &self.nodes[at.get()])
     }
 
-    /// The different terms of pod affinity and anti-affinity that pods on the nodes have, each once: all that may match a pod with these
-    /// labels. That takes no look at the others.
+    /// The distinct terms of pod affinity and anti-affinity of the pods on the nodes: all that may match a pod with these labels,
+    /// found without looking at the others.
     pub fn existing_terms_about(&self, labels: &Labels) -> impl Iterator<Item = &Arc<ExistingTerm>> {
         self.terms.about(labels)
     }
 
-    /// Where the changes of the nodes stand now.
+    /// The current position in the changes of the nodes.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
         Cursor {
@@ -170,14 +171,15 @@ impl Snapshot {
         }
     }
 
-    /// Positions of the nodes that changed since the cursor was taken, some of them several times. `None` where that is not known any
-    /// more: the list was replaced, too much has changed since, or the cursor is that of another snapshot.
+    /// Positions of the nodes that changed since the cursor was taken, possibly with duplicates. `None` if that is no longer
+    /// known: the list was replaced, too much has changed since, or the cursor belongs to another snapshot.
     #[must_use]
     pub fn changes_since(&self, cursor: &Cursor) -> Option<impl Iterator<Item = NodeIndex> + '_> {
         self.is_of_this_list(cursor).then(|| self.changes.since(cursor.changes))?
     }
 
-    /// The same of the nodes where more changed than the pods on them: their objects, or what is known of their images.
+    /// Like [`Self::changes_since`], but only nodes where more than the pods changed: the node objects, or what is known of their
+    /// images.
     #[must_use]
     pub fn changes_beyond_pods_since(&self, cursor: &Cursor) -> Option<impl Iterator<Item = NodeIndex> + '_> {
         self.is_of_this_list(cursor).then(|| self.changes_beyond_pods.since(cursor.changes_beyond_pods))?
@@ -187,11 +189,12 @@ impl Snapshot {
         cursor.snapshot == self.identity && cursor.lists == self.lists
     }
 
-    /// Positions of the nodes whose storage changed since the cursor was taken, some of them several times: their CSINode, what is attached
-    /// to them, or the claims that their pods use and the volumes behind those. `None` as for [`Snapshot::changes_since`].
+    /// Positions of the nodes whose storage changed since the cursor was taken, possibly with duplicates: their CSINode, what is
+    /// attached to them, or the claims that their pods use and the volumes behind those. `None` as for
+    /// [`Snapshot::changes_since`].
     ///
-    /// Where a claim is in use, and which volume is behind it, is taken as it is now: where that has changed, so have the nodes or the claim,
-    /// which are told for themselves.
+    /// Where a claim is in use, and which volume is behind it, is evaluated now. If that has changed, the nodes or the claim have
+    /// changed too, and those changes are reported separately.
     #[must_use]
     pub fn storage_changes_since(&self, cursor: &Cursor) -> Option<Vec<NodeIndex>> {
         if cursor.snapshot != self.identity {
@@ -219,15 +222,15 @@ impl Snapshot {
         self.claims.nodes(&claim.to_string())
     }
 
-    /// Positions of the nodes on which pods use a claim that names the volume, and of those to which it is attached; in no order, some of
-    /// them several times.
+    /// Positions of the nodes on which pods use a claim that names the volume, and of those to which it is attached, in no
+    /// particular order, possibly with duplicates.
     pub fn nodes_with_volume<'a>(&'a self, volume: &str) -> impl Iterator<Item = NodeIndex> + use<'a> {
         let claims = self.objects.claims_of_volume(volume).flat_map(|claim| self.nodes_with_claim(claim));
         let attached = self.objects.attachments_of_volume(volume);
         claims.chain(attached.filter_map(|attachment| self.position(&attachment.node)))
     }
 
-    /// Positions of the nodes with pods that have inline volumes which count for a CSI driver, in order.
+    /// Positions of the nodes with pods that have inline volumes that count toward a CSI driver's limit, in order.
     pub fn nodes_with_inline_attachable(&self) -> impl Iterator<Item = NodeIndex> {
         self.claims.inline()
     }
@@ -238,12 +241,12 @@ impl Snapshot {
         &self.objects
     }
 
-    /// For the core, between cycles: the objects, to be changed.
+    /// For the core, between cycles: mutable access to the objects.
     pub fn objects_mut(&mut self) -> &mut Objects {
         &mut self.objects
     }
 
-    /// For the core, between cycles: replaces one node's info where it stands.
+    /// For the core, between cycles: replaces the info of one node in place.
     pub fn replace_node(&mut self, position: NodeIndex, info: Arc<NodeInfo>) {
         self.changes.push(position);
         let old = std::mem::replace(&mut self.nodes[position.get()], info);
@@ -285,7 +288,7 @@ impl Snapshot {
         }
     }
 
-    /// Takes the terms over from the present list to this one. Most nodes are in both, and have not changed.
+    /// Updates the terms from the current list to this one. Most nodes are in both and have not changed.
     fn replace_terms(&mut self, nodes: &[Arc<NodeInfo>]) {
         let mut stays = vec![false; self.nodes.len()];
         for new in nodes {
@@ -301,7 +304,7 @@ impl Snapshot {
     }
 }
 
-/// Puts a position into a set, or takes it out.
+/// Inserts a position into a set or removes it.
 fn flip(set: &mut BTreeSet<NodeIndex>, position: NodeIndex, wanted: bool) {
     if wanted {
         set.insert(position);

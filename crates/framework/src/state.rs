@@ -4,7 +4,7 @@ use secondmate_model::Atom;
 use smallvec::SmallVec;
 use std::any::{Any, TypeId};
 
-/// A value in the [`CycleState`]: any type that can be cloned, since preemption and nominated pods try things out on a clone.
+/// A value in the [`CycleState`]: any type that can be cloned, since preemption and nominated pods are tried out on a clone.
 pub trait State: Any + Send + Sync {
     /// A copy.
     fn clone_box(&self) -> Box<dyn State>;
@@ -16,12 +16,12 @@ impl<T: Any + Clone + Send + Sync> State for T {
     }
 }
 
-/// The state of one scheduling cycle, by type. A plugin keeps a type of its own there; plugins that share state share a type.
+/// The state of one scheduling cycle, by type. A plugin stores its own type there; plugins that share state share a type.
 #[derive(Default)]
 pub struct CycleState {
-    // A handful of entries: searching a row is faster than hashing.
+    // Only a handful of entries: a linear search is faster than hashing.
     entries: Vec<(TypeId, Box<dyn State>)>,
-    /// Plugins whose filter PreFilter has turned off.
+    /// Plugins whose filter was disabled by PreFilter.
     skipped_filters: SmallVec<[Atom; 12]>,
     timed: bool,
     counts_later: bool,
@@ -34,19 +34,19 @@ impl CycleState {
         Self::default()
     }
 
-    /// Whether the calls of plugins are timed one by one in this cycle (upstream: `ShouldRecordPluginMetrics`).
+    /// Whether individual plugin calls are timed in this cycle (upstream: `ShouldRecordPluginMetrics`).
     #[must_use]
     pub fn is_timed(&self) -> bool {
         self.timed
     }
 
-    /// Has the calls of plugins timed one by one from here on, or not.
+    /// Enables or disables timing of individual plugin calls from here on.
     pub fn set_timed(&mut self, timed: bool) {
         self.timed = timed;
     }
 
-    /// Whether PreFilter leaves what takes a look at every node until somebody asks for it: whoever evaluates may know what follows from
-    /// it already.
+    /// Whether PreFilter defers work that looks at every node until its result is needed, because the evaluation may already know
+    /// what follows from it.
     #[must_use]
     pub fn counts_later(&self) -> bool {
         self.counts_later
@@ -57,12 +57,12 @@ impl CycleState {
         self.counts_later = true;
     }
 
-    /// For the evaluation: the plugin has nothing to filter in this cycle (its PreFilter said `Skip`).
+    /// For the evaluation: the plugin filters nothing in this cycle (its PreFilter returned `Skip`).
     pub fn skip_filter(&mut self, plugin: &Atom) {
         self.skipped_filters.push(plugin.clone());
     }
 
-    /// Whether the plugin's filter is off in this cycle.
+    /// Whether the plugin's filter is disabled in this cycle.
     #[must_use]
     pub fn skips_filter(&self, plugin: &Atom) -> bool {
         self.skipped_filters.contains(plugin)
@@ -86,7 +86,7 @@ impl CycleState {
         (&**value as &dyn Any).downcast_ref()
     }
 
-    /// The value of a type, to be changed.
+    /// Mutable access to the value of a type.
     #[must_use]
     pub fn get_mut<T: Any>(&mut self) -> Option<&mut T> {
         let id = TypeId::of::<T>();

@@ -1,11 +1,11 @@
-//! Status of a plugin's answer.
+//! The status of a plugin's answer.
 
 use secondmate_model::Atom;
 use smallvec::{SmallVec, smallvec};
 use std::borrow::Cow;
 use std::fmt;
 
-/// A reason text: most are constants.
+/// The text of a reason; most are constants.
 pub type Reason = Cow<'static, str>;
 
 /// Status codes, with upstream's names and numbers.
@@ -14,7 +14,7 @@ pub type Reason = Cow<'static, str>;
 pub enum Code {
     /// The plugin agrees.
     Success = 0,
-    /// Something failed that has nothing to do with the pod's fitness.
+    /// Something failed that does not say whether the pod fits.
     Error = 1,
     /// Rejected; preemption may help.
     Unschedulable = 2,
@@ -22,9 +22,9 @@ pub enum Code {
     UnschedulableAndUnresolvable = 3,
     /// Permit: wait.
     Wait = 4,
-    /// The plugin has nothing to say in this cycle.
+    /// The plugin has nothing to do in this cycle.
     Skip = 5,
-    /// Rejected until something that the plugin waits for happens.
+    /// Rejected until something happens that the plugin waits for.
     Pending = 6,
 }
 
@@ -48,16 +48,16 @@ impl Code {
 struct Inner {
     code: Code,
     reasons: SmallVec<[Reason; 1]>,
-    /// The plugin that rejected, filled in by the framework.
+    /// The rejecting plugin, filled in by the framework.
     plugin: Option<Atom>,
 }
 
-/// A plugin's answer. Success is a null pointer: it costs nothing on the way through thousands of nodes.
+/// A plugin's answer. Success is a null pointer and so costs nothing, even for thousands of nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status(Option<Box<Inner>>);
 
 impl Status {
-    /// Memory that it takes beside itself, in bytes.
+    /// Heap memory that it uses, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let text = |reason: &Reason| match reason {
@@ -133,7 +133,7 @@ impl Status {
         self.code() == Code::Skip
     }
 
-    /// Rejected in any of the three ways.
+    /// Rejected, with any of the three codes.
     #[must_use]
     pub fn is_rejected(&self) -> bool {
         matches!(self.code(), Code::Unschedulable | Code::UnschedulableAndUnresolvable | Code::Pending)
@@ -145,13 +145,13 @@ impl Status {
         self.0.as_ref().map_or(&[], |i| &i.reasons)
     }
 
-    /// The plugin that answered, where the framework has filled it in.
+    /// The plugin that answered, if the framework has filled it in.
     #[must_use]
     pub fn plugin(&self) -> Option<&Atom> {
         self.0.as_ref().and_then(|i| i.plugin.as_ref())
     }
 
-    /// Names the plugin.
+    /// Sets the plugin.
     #[must_use]
     pub fn by(mut self, plugin: &Atom) -> Self {
         if let Some(inner) = &mut self.0 {
@@ -160,7 +160,7 @@ impl Status {
         self
     }
 
-    /// The same reasons under another code.
+    /// The same reasons with another code.
     #[must_use]
     pub fn recoded(mut self, code: Code) -> Self {
         if let Some(inner) = &mut self.0 {

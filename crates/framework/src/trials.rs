@@ -1,21 +1,21 @@
-//! What trying out preemptions on nodes came to, kept from one pod to the next.
+//! The results of preemption dry runs on nodes, kept from one pod to the next.
 
 use crate::snapshot::NodeIndex;
 use crate::status::Status;
 use rustc_hash::FxHashMap;
 use secondmate_model::Timestamp;
 
-/// What came of trying out whom a pod would displace on a node.
+/// The result of a dry run: whether evictions on a node would make room for a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trial {
     /// Evictions make room.
     Candidate(TrialMarks),
-    /// They do not, or nobody may be evicted.
+    /// They do not, or no pod there may be evicted.
     Rejected(Status),
 }
 
 impl Trial {
-    /// Memory that it takes beside itself, in bytes.
+    /// Heap memory that it uses, in bytes.
     fn bytes(&self) -> usize {
         match self {
             Self::Candidate(_) => 0,
@@ -24,22 +24,23 @@ impl Trial {
     }
 }
 
-/// What tells a node on which evictions make room from another one: all but who the victims are.
+/// What is compared between nodes on which evictions make room: everything except who the victims are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrialMarks {
-    /// How many of the victims a PodDisruptionBudget protects.
+    /// How many of the victims are protected by a PodDisruptionBudget.
     pub budget_violations: i64,
     /// Priority of the most important victim.
     pub first_priority: i32,
-    /// Sum over the victims of how far their priority is above the lowest one.
+    /// Sum over the victims of the distance of their priority from the lowest possible one.
     pub priority_sum: i64,
     /// Number of victims.
     pub victims: usize,
-    /// When the first of those with the highest priority was started. `None`: none of them was, so it counts as started now.
+    /// The earliest start among the victims with the highest priority. `None`: none of them has started, which counts as starting
+    /// now.
     pub start: Option<Timestamp>,
 }
 
-/// What trials depend on beside the nodes and the class of the pod.
+/// What trials depend on besides the nodes and the class of the pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrialTerms {
     /// Priority of the pod.
@@ -48,37 +49,38 @@ pub struct TrialTerms {
     pub budgets: u64,
 }
 
-/// Trials of pods that are alike, each on a node as it stands. The evaluation keeps them with what it knows of these pods, and forgets those on
-/// nodes that changed; see [`RunFilters::kept_trials`](crate::RunFilters::kept_trials).
+/// Trials for equivalent pods, each for a node in its current state. The evaluation keeps them with what it knows about these
+/// pods, and drops those of nodes that changed; see [`RunFilters::kept_trials`](crate::RunFilters::kept_trials).
 #[derive(Debug, Default)]
 pub struct KeptTrials {
     terms: Option<TrialTerms>,
     by_node: FxHashMap<u32, Trial>,
-    /// Memory of the statuses among them, in bytes.
+    /// Memory used by the statuses among them, in bytes.
     statuses: usize,
-    /// The latest start of a pod that had a part in one.
+    /// The latest start of a pod that was involved in one.
     latest_start: Option<Timestamp>,
     counts: TrialCounts,
 }
 
-/// What became of the questions for trials.
+/// Statistics of trial lookups.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TrialCounts {
-    /// Nodes that were tried out.
+    /// Nodes that had to be tried out.
     pub made: u64,
     /// Nodes whose trial was known.
     pub known: u64,
 }
 
 impl KeptTrials {
-    /// Memory that they take, in bytes.
+    /// Memory used, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.by_node.capacity() * (size_of::<(u32, Trial)>() + 1) + self.statuses
     }
 
-    /// From here on trials are asked for and kept under these terms; those under others are forgotten. So are all where it is not later than
-    /// every start that had a part in them: a pod that has not been started counts as started now, and that must be the last one.
+    /// From here on, trials are looked up and kept under these terms; trials under other terms are dropped. All are also dropped
+    /// unless `now` is later than every start that was involved in them: a pod that has not started counts as started now, and
+    /// that must be the latest start.
     pub fn begin(&mut self, terms: TrialTerms, now: Timestamp) {
         if self.terms != Some(terms) || self.latest_start.is_some_and(|start| now <= start) {
             self.by_node.clear();
@@ -88,7 +90,7 @@ impl KeptTrials {
         }
     }
 
-    /// The trial on a node.
+    /// The trial on a node, if known. Counted in [`Self::take_counts`].
     pub fn find(&mut self, node: NodeIndex) -> Option<&Trial> {
         let known = self.by_node.get(&node.0);
         match known {
@@ -98,18 +100,19 @@ impl KeptTrials {
         known
     }
 
-    /// The same, not counted.
+    /// Like [`Self::find`], but not counted.
     #[must_use]
     pub fn get(&self, node: NodeIndex) -> Option<&Trial> {
         self.by_node.get(&node.0)
     }
 
-    /// What became of the questions since this was asked last.
+    /// The statistics since the last call.
     pub fn take_counts(&mut self) -> TrialCounts {
         std::mem::take(&mut self.counts)
     }
 
-    /// Keeps the trial on a node; `starts` are those of the pods that had a part in it. It is not kept where one of them lies in the future.
+    /// Keeps the trial on a node; `starts` are those of the pods that were involved. It is kept only if all of them are before
+    /// `now`.
     pub fn keep(
         &mut self,
         node: NodeIndex,
@@ -134,7 +137,7 @@ impl KeptTrials {
         }
     }
 
-    /// Everything has.
+    /// Everything has changed.
     pub fn forget_all(&mut self) {
         *self = Self::default();
     }

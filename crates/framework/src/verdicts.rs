@@ -6,17 +6,17 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// Verdicts of nodes that somebody keeps in another form than node by node.
+/// Verdicts on nodes that are kept in another form than node by node.
 pub trait KeptVerdicts: Debug + Send + Sync {
-    /// Number of nodes that have one: those at the first so many positions.
+    /// Number of nodes that have one: those at positions below this.
     fn len(&self) -> usize;
     /// Whether no node has one.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// Verdict of a node below [`KeptVerdicts::len`].
+    /// Verdict on a node at a position below [`KeptVerdicts::len`].
     fn get(&self, node: NodeIndex) -> &Status;
-    /// The verdicts, each with the number of nodes that have it; a verdict may come several times.
+    /// The verdicts, each with the number of nodes that have it; the same verdict may occur several times.
     fn tally(&self) -> Vec<(&Status, usize)>;
     /// The nodes whose verdict has this code, ascending.
     fn with_code(&self, code: Code) -> Vec<NodeIndex> {
@@ -27,9 +27,9 @@ pub trait KeptVerdicts: Debug + Send + Sync {
 /// Verdicts of the filters over the nodes of a snapshot.
 #[derive(Clone, Debug, Default)]
 pub struct NodeStatuses {
-    /// Verdicts of the nodes that were looked at and rejected.
+    /// Verdicts on the nodes that were considered and rejected.
     explicit: Explicit,
-    /// Verdict of all others.
+    /// Verdict on all others.
     absent: Status,
 }
 
@@ -47,13 +47,13 @@ impl Default for Explicit {
 }
 
 impl NodeStatuses {
-    /// No verdict; nodes that were not looked at count as `absent`.
+    /// No verdicts yet; nodes that were not considered count as `absent`.
     #[must_use]
     pub fn new(absent: Status) -> Self {
         Self { explicit: Explicit::default(), absent }
     }
 
-    /// Verdicts that somebody keeps; other nodes count as `absent`.
+    /// Verdicts that are kept elsewhere; other nodes count as `absent`.
     #[must_use]
     pub fn kept(verdicts: Arc<dyn KeptVerdicts>, absent: Status) -> Self {
         Self { explicit: Explicit::Kept(verdicts), absent }
@@ -69,18 +69,18 @@ impl NodeStatuses {
         }
     }
 
-    /// Changes the verdict of the nodes that were not looked at.
+    /// Changes the verdict on the nodes that were not considered.
     pub fn set_absent(&mut self, status: Status) {
         self.absent = status;
     }
 
-    /// Verdict of a node.
+    /// Verdict on a node.
     #[must_use]
     pub fn get(&self, node: NodeIndex) -> &Status {
         self.explicit(node).unwrap_or(&self.absent)
     }
 
-    /// Verdict of a node that was looked at.
+    /// Verdict on a node, if it was considered.
     #[must_use]
     pub fn explicit(&self, node: NodeIndex) -> Option<&Status> {
         match &self.explicit {
@@ -89,13 +89,13 @@ impl NodeStatuses {
         }
     }
 
-    /// Verdict of the nodes that were not looked at.
+    /// Verdict on the nodes that were not considered.
     #[must_use]
     pub fn absent(&self) -> &Status {
         &self.absent
     }
 
-    /// Recorded verdicts in the nodes' order.
+    /// Recorded verdicts in node order.
     pub fn iter(&self) -> impl Iterator<Item = (NodeIndex, &Status)> {
         let (each, kept) = match &self.explicit {
             Explicit::Each(each) => (Some(each), None),
@@ -119,8 +119,8 @@ impl NodeStatuses {
         }
     }
 
-    /// Recorded verdicts, each with the number of nodes that have it; a verdict may come several times. Where they are kept in another
-    /// form than node by node, this costs less than [`NodeStatuses::iter`].
+    /// Recorded verdicts, each with the number of nodes that have it; the same verdict may occur several times. If they are kept
+    /// in another form than node by node, this is cheaper than [`NodeStatuses::iter`].
     pub fn tally(&self) -> impl Iterator<Item = (&Status, usize)> {
         let (each, kept) = match &self.explicit {
             Explicit::Each(each) => (Some(each), Vec::new()),
@@ -182,7 +182,7 @@ mod tests {
         for _ in 0..2 {
             assert_eq!((read(&kept), listed(&kept), kept.len()), (read(&each), listed(&each), each.len()));
             assert_eq!(kept.tally().map(|(_, nodes)| nodes).sum::<usize>(), kept.len());
-            // From here on it is its own.
+            // From here on, each has its own copy.
             for statuses in [&mut each, &mut kept] {
                 statuses.set(NodeIndex(1), Status::unschedulable("new"));
             }

@@ -1,4 +1,4 @@
-//! What was let through and is not seen yet: for how long it is held, and how it is found out what became of it.
+//! Approvals that have not been seen yet: how long they are held, and how their outcome is determined.
 
 use secondmate_model::{Atom, Timestamp, Uid};
 use std::collections::BTreeMap;
@@ -6,31 +6,33 @@ use std::time::Duration;
 
 /// See [`Times::carried_out_within`].
 const PATIENCE: u32 = 3;
-/// How long a slow bind is remembered, and at most twice as long.
+/// How long a slow bind is remembered; at most twice as long.
 const SLOW_FOR: Duration = Duration::from_secs(60);
-/// After so many requests of which none was carried out, the next is not expected to be either: see [`Times::in_vain_within`].
+/// After this many requests of which none was carried out, the next one is not expected to be either: see
+/// [`Times::in_vain_within`].
 const IN_VAIN: u32 = 3;
 
-/// How long what was approved may stay unseen.
+/// How long an approval may remain unseen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Times {
-    /// After this the pod itself is looked at, and after this again while that settles nothing. An API server carries a bind out within
-    /// milliseconds, and its watches tell as fast.
+    /// After this time the pod itself is looked at, and again at this interval until that settles the matter. An API server
+    /// carries out a bind within milliseconds, and its watches show it as fast.
     pub look_after: Duration,
-    /// A look that shows the pod on no node, and that began so long after the approval, says that the bind will not be carried out. Where
-    /// binds were slow to be seen lately, it takes three times as long as the slowest of them.
+    /// A look that shows the pod on no node, and that began at least this long after the approval, means that the bind will not
+    /// be carried out. If binds were slow to be seen recently, three times as long as the slowest of them is required instead.
     pub carried_out_within: Duration,
-    /// But no longer than this: an API server gives a request up after 34 s (`requestTimeoutUpperBound` of its handlers).
+    /// Upper limit for that: an API server gives up a request after 34 s (`requestTimeoutUpperBound` of its handlers).
     pub carried_out_at_last: Duration,
-    /// The same as `carried_out_within` for a pod whose binds come to nothing, because another webhook denies them, say: its scheduler
-    /// tries again and again, and would hold the room against one whose bind is carried out.
+    /// Like `carried_out_within`, for a pod whose binds fail repeatedly, for example because another webhook denies them: its
+    /// scheduler keeps trying, and would hold the room against a pod whose bind is carried out.
     pub in_vain_within: Duration,
-    /// So long after a look has shown a bind as carried out the watch lags if it still does not show it: a slow API server may have carried
-    /// it out just before the look.
+    /// If the watch still does not show a bind this long after a look has shown that it was carried out, the watch lags: a slow
+    /// API server may have carried it out just before the look.
     pub lags_after: Duration,
-    /// Between two looks at pods that stand in another's way: while everything is refused, nothing else would show that the watch lags.
+    /// Minimum time between two looks at pods that are in the way of others: while everything is refused, nothing else would
+    /// reveal that the watch lags.
     pub doubt_every: Duration,
-    /// After this without a sign the room is given back. No request to an API server lasts longer than its 60 s by default.
+    /// After this time without any sign, the room is released. By default, no request to an API server lasts longer than 60 s.
     pub expire_after: Duration,
 }
 
@@ -48,7 +50,7 @@ impl Default for Times {
     }
 }
 
-/// The requests of a pod since the first that is not known to have been carried out.
+/// The requests for a pod since the first one that is not known to have been carried out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tries {
     since: Timestamp,
@@ -56,7 +58,7 @@ pub(crate) struct Tries {
 }
 
 impl Tries {
-    /// One more than before, or the first.
+    /// One more than before, or the first one.
     pub fn one_more(before: Option<Self>, now: Timestamp) -> Self {
         match before {
             Some(Self { since, count }) => Self { since, count: count.saturating_add(1) },
@@ -69,20 +71,20 @@ impl Tries {
     }
 }
 
-/// What was let through and is not seen yet.
+/// An approval that has not been seen yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Approval {
     /// The pod.
     pub pod: Uid,
     pub at: Timestamp,
     pub tries: Tries,
-    /// When it expires; moves when a look shows that the bind was carried out and only the watch lags.
+    /// When it expires; extended if a look shows that the bind was carried out and only the watch lags.
     pub expires: Timestamp,
-    /// When the pod is looked at next.
+    /// When the pod will next be looked at.
     pub look: Timestamp,
     /// When a look first showed the pod on the node.
     pub carried_out: Option<Timestamp>,
-    /// A later one did as well: the watch lags.
+    /// A later look showed it there as well: the watch lags.
     pub lags: bool,
 }
 
@@ -101,7 +103,7 @@ impl Approval {
         }
     }
 
-    /// How long after it the bind may still be carried out, where the slowest bind that was seen lately took so long.
+    /// How long after the approval the bind may still be carried out, given the slowest bind that was seen recently.
     pub fn patience(&self, slowest: Duration, times: &Times) -> Duration {
         let in_vain = self.tries.are_in_vain(self.at, times);
         let at_least = if in_vain { times.in_vain_within } else { times.carried_out_within };
@@ -109,12 +111,12 @@ impl Approval {
     }
 }
 
-/// The pods whose last binds were not carried out, for a while.
+/// Pods whose last binds were not carried out, kept for a while.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct InVain(BTreeMap<Uid, (Tries, Timestamp)>);
 
 impl InVain {
-    /// Of two counts of a pod the higher one is kept: an approval that was set aside is settled later than the one after it.
+    /// Of two counts for a pod, the higher one is kept: an approval that was set aside is settled later than the one after it.
     pub fn add(&mut self, pod: Uid, tries: Tries, until: Timestamp) {
         let known = self.0.entry(pod).or_insert((tries, until));
         if known.0.count <= tries.count {
@@ -131,7 +133,8 @@ impl InVain {
     }
 }
 
-/// A pod to be looked at in the API server, because its approval is unseen for too long, or because it stands in another's way.
+/// A pod to be looked at in the API server, because its approval has been unseen for too long, or because it is in the way of
+/// another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Look {
     /// Namespace.
@@ -143,44 +146,44 @@ pub struct Look {
     /// The node that it should be on.
     pub node: Atom,
     pub(crate) about: About,
-    /// When it begins. What it finds may be no newer.
+    /// When it begins. What it finds may be no newer than this.
     pub(crate) begins: Timestamp,
 }
 
 /// What a look is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum About {
-    /// An approval, by how it is held and when it was given: a later one may take its place.
+    /// An approval, by the key under which it is held and the time when it was given: a later one may take its place.
     Approval(Uid, Timestamp),
     /// Whether the pod is on its node at all.
     Doubt,
 }
 
-/// A pod that stands in another's way, and is looked at once: is it there still?
+/// A pod that is in the way of another and is looked at once, to find out whether it is still there.
 #[derive(Clone, Debug)]
 pub(crate) struct Doubt {
     pub pod: Uid,
     pub at: Timestamp,
-    /// It is to be looked at.
+    /// Whether it is to be looked at.
     pub is_due: bool,
-    /// A look has shown that it is not, then.
+    /// When a look showed that it is gone.
     pub gone: Option<Timestamp>,
 }
 
-/// What a look at a pod found.
+/// The result of a look at a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     /// It is on this node.
     On(Atom),
     /// It is on no node.
     Unbound,
-    /// There is no pod of this UID, or it has ended.
+    /// There is no pod with this UID, or it has finished.
     Gone,
-    /// Nobody could say.
+    /// Could not be determined.
     Unknown,
 }
 
-/// What became of an approval.
+/// The outcome of an approval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
     /// The watch has shown the pod on its node, this long after the approval.
@@ -189,9 +192,9 @@ pub enum Settled {
     Elsewhere,
     /// A look has shown that the bind was not carried out.
     NotCarriedOut,
-    /// A look has shown the pod on its node, but the watch has not: it lags. The approval stands.
+    /// A look has shown the pod on its node, but the watch has not: it lags. The approval remains.
     WatchLags,
-    /// Nobody could say for too long.
+    /// The outcome could not be determined for too long.
     Expired,
 }
 
@@ -209,7 +212,7 @@ impl Settled {
     }
 }
 
-/// The slowest of the approved binds that were seen lately.
+/// The slowest of the approved binds that were seen recently.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Slowest {
     now: Duration,

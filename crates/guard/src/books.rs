@@ -1,4 +1,4 @@
-//! The books: who is where, who was let through, and what became of that.
+//! The books: which pods are where, which were let through, and the outcome.
 
 use crate::approvals::{About, Approval, Doubt, Found, InVain, Look, Settled, Slowest, Times, Tries};
 use crate::room::shortages;
@@ -11,41 +11,42 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// Arrivals that are remembered of each node, to say who took the room.
+/// Number of arrivals that are remembered per node, to report who took the room.
 const ARRIVALS_MAX: usize = 8;
 
-/// Nodes for which a pod's earlier binds may be on their way; of further ones the oldest is given up.
+/// Maximum number of nodes for which earlier binds of a pod may be in progress; beyond that, the oldest is given up.
 const EARLIER_MAX: usize = 4;
 
-/// The last to come to a node, oldest first.
+/// The latest arrivals on a node, oldest first.
 type Arrivals = VecDeque<(Uid, Timestamp)>;
 
-/// What is known of nodes and pods, and what was approved. See the crate's documentation.
+/// What is known about nodes and pods, and what was approved. See the crate's documentation.
 #[derive(Clone, Debug)]
 pub struct Guard {
     times: Times,
-    /// What was approved is assumed here.
+    /// Approved pods are assumed here.
     cache: Cache,
     waiting: Waiting,
-    /// One for each assumed pod of the cache: a pod itself, or a [`stand_in`].
+    /// One for each assumed pod of the cache: the pod itself, or a [`stand_in`].
     approvals: BTreeMap<Uid, Approval>,
     in_vain: InVain,
     doubt: Option<Doubt>,
-    /// How many there were, so that not the same pod is doubted again and again.
+    /// Number of doubts so far, used to avoid doubting the same pod again and again.
     doubts: usize,
     slowest: Slowest,
     arrivals: FxHashMap<Atom, Arrivals>,
-    /// The first lists are in: who comes from now on comes now.
+    /// The initial lists are complete: pods that appear from now on have really just arrived.
     listed: bool,
 }
 
-/// What holds the room on a node for which an earlier bind of a pod may be on its way, while a later one is for another node.
+/// The UID that holds the room on a node for an earlier bind of a pod that may be in progress, while a later bind is for another
+/// node.
 fn stand_in(pod: &Uid, node: &str) -> Uid {
     Uid::from(&*format!("{pod}@{node}"))
 }
 
 impl Guard {
-    /// Knows nothing yet.
+    /// Starts without any knowledge.
     #[must_use]
     pub fn new(times: Times) -> Self {
         Self {
@@ -62,13 +63,13 @@ impl Guard {
         }
     }
 
-    /// Approvals that are not seen yet.
+    /// Number of approvals that have not been seen yet.
     #[must_use]
     pub fn unseen(&self) -> usize {
         self.approvals.len()
     }
 
-    /// Nodes, pods on nodes (approved ones included), and pods that wait.
+    /// Number of nodes, of pods on nodes (including approved ones), and of waiting pods.
     #[must_use]
     pub fn sizes(&self) -> [usize; 3] {
         let size = self.cache.size();
@@ -81,12 +82,12 @@ impl Guard {
         self.cache.pod(uid).is_some() || !self.earlier(uid).is_empty()
     }
 
-    /// The first lists of all watches are in.
+    /// The initial lists of all watches are complete.
     pub fn listed(&mut self) {
         self.listed = true;
     }
 
-    /// Whether they are.
+    /// Whether the initial lists are complete.
     #[must_use]
     pub fn is_listed(&self) -> bool {
         self.listed
@@ -112,12 +113,12 @@ impl Guard {
         }
     }
 
-    /// The watch of waiting pods does not show the pod any more: it was bound, or deleted.
+    /// The watch of waiting pods no longer shows the pod: it was bound or deleted.
     pub fn waiting_gone(&mut self, uid: &Uid) {
         self.waiting.remove(uid);
     }
 
-    /// A pod that has not ended was seen on its node. Says what that means for its approval, if there was one.
+    /// A pod that has not finished was seen on its node. Returns what that means for its approval, if there was one.
     pub fn on_node(&mut self, pod: Arc<Pod>, now: Timestamp) -> Option<Settled> {
         let (uid, node) = (pod.uid.clone(), pod.node_name.clone()?);
         let known = self.cache.pod(&uid).and_then(|known| known.node_name.clone());
@@ -139,7 +140,7 @@ impl Guard {
         Some(Settled::Seen(after))
     }
 
-    /// A pod on a node has ended or is gone.
+    /// A pod on a node has finished or is gone.
     pub fn off_node(&mut self, uid: &Uid) {
         if self.cache.is_added(uid) {
             self.take(uid);
@@ -154,7 +155,7 @@ impl Guard {
         arrivals.push_back((uid.clone(), now));
     }
 
-    /// Takes a pod off its node, whether it was seen there or only approved.
+    /// Removes a pod from its node, whether it was seen there or only approved.
     fn take(&mut self, uid: &Uid) {
         self.approvals.remove(uid);
         let Ok(pod) = self.cache.remove(uid) else { return };
@@ -168,18 +169,19 @@ impl Guard {
         }
     }
 
-    /// The pod that a request is about, where it is known: if not, a look at the API server may help.
+    /// The pod that a request is about, if it is known; if not, reading it from the API server may help.
     #[must_use]
     pub fn pod_of(&self, bind: &Bind) -> Option<Arc<Pod>> {
         let pod = self.waiting.find(&bind.namespace, &bind.name)?;
         bind.uid.as_ref().is_none_or(|uid| *uid == pod.uid).then(|| Arc::clone(pod))
     }
 
-    /// Decides about a request for a pod: what [`Self::pod_of`] gave or what the API server has, `None` where neither knows it.
+    /// Decides about a request for a pod. `pod` is the result of [`Self::pod_of`] or comes from the API server; `None` if neither
+    /// knows it.
     ///
-    /// What may be carried out is counted from now on, whether it was decided about or only let pass. A later request for the same pod
-    /// takes the place of an earlier one for the same node, unless it is refused. One for another node may still be carried out: it stays
-    /// counted until a look says otherwise.
+    /// Anything that may be carried out is counted from now on, whether it was decided about or only passed. A later request for
+    /// the same pod replaces an earlier one for the same node, unless it is refused. An earlier one for another node may still be
+    /// carried out: it stays counted until a look says otherwise.
     pub fn decide(
         &mut self,
         bind: &Bind,
@@ -202,7 +204,7 @@ impl Guard {
     fn judge(&mut self, bind: &Bind, pod: &Arc<Pod>, standing: Standing, now: Timestamp) -> Verdict {
         let is_other = bind.uid.as_ref().is_some_and(|uid| *uid != pod.uid);
         let is_bound = pod.node_name.is_some() || self.cache.is_added(&pod.uid);
-        // Not its gates: the last one may have been removed just now, and what is known be older.
+        // Its gates are not checked: the last one may have just been removed, and what is known may be older.
         if is_other || is_bound || pod.deleting {
             return Verdict::Passed(Pass::Moot);
         }
@@ -219,14 +221,14 @@ impl Guard {
             self.doubt(&refusal, now);
             return Verdict::Refused(Box::new(refusal));
         }
-        // A pod that has ended takes nothing, wherever it is bound to.
+        // A pod that has finished takes up nothing, wherever it is bound.
         if !bind.dry_run && !pod.terminal {
             self.approve(pod, &bind.node, now);
         }
         pass.map_or(Verdict::Approved, Verdict::Passed)
     }
 
-    /// Whether the node is known and its kubelet has said what it has to give.
+    /// Whether the node is known and its kubelet has reported what it offers.
     fn offers_anything(&self, node: &Atom) -> bool {
         self.cache.node(node).is_some_and(|node| node.allocatable != Allocatable::default())
     }
@@ -251,7 +253,7 @@ impl Guard {
         self.cache.forget_changes();
     }
 
-    /// Keeps what a pod holds elsewhere when it asks for this node: its earlier bind may still be carried out.
+    /// Keeps what a pod holds on another node when it requests this one: its earlier bind may still be carried out.
     fn set_aside(&mut self, uid: &Uid, node: &Atom) {
         let Some(pod) = self.cache.pod(uid) else { return };
         let Some(on) = pod.node_name.clone().filter(|on| on != node) else { return };
@@ -275,7 +277,7 @@ impl Guard {
         self.approvals.insert(key, approval);
     }
 
-    /// How a pod's earlier binds are held.
+    /// The keys under which a pod's earlier binds are held.
     fn earlier(&self, uid: &Uid) -> Vec<Uid> {
         let from = self.approvals.range(stand_in(uid, "")..);
         from.take_while(|(_, approval)| approval.pod == *uid).map(|(key, _)| key.clone()).collect()
@@ -295,7 +297,7 @@ impl Guard {
         Some(Refusal { node: node.clone(), pod: pod.full_name().into(), shortages, first })
     }
 
-    /// Lets one of those be looked at who are said to be in the way.
+    /// Has one of the pods looked at that are said to be in the way.
     fn doubt(&mut self, refusal: &Refusal, now: Timestamp) {
         let rests = |doubt: &Doubt| self.is_off(doubt) || now.since(doubt.at) < self.times.doubt_every;
         if self.doubt.as_ref().is_some_and(rests) {
@@ -310,12 +312,13 @@ impl Guard {
         self.doubts = self.doubts.wrapping_add(1);
     }
 
-    /// Whether a look has shown that the pod is not on its node, and the watch has not told it yet.
+    /// Whether a look has shown that the pod is not on its node, and the watch has not shown that yet.
     fn is_off(&self, doubt: &Doubt) -> bool {
         doubt.gone.is_some() && self.cache.is_added(&doubt.pod)
     }
 
-    /// Who is to be named for a shortage: the last to come of those who are part of the reason; of a port whoever has it.
+    /// Which pod to name for a shortage: the latest arrival among the pods that contribute to it; for a host port, the pod that
+    /// has it.
     fn first(&self, shortage: &Shortage, info: &NodeInfo, now: Timestamp) -> Option<First> {
         let named = |pod: &Pod, ago| First {
             pod: pod.full_name().into(),
@@ -336,8 +339,8 @@ impl Guard {
         }
     }
 
-    /// The pods to be looked at now, because their approvals are unseen for too long, at most so many; each is due again after a
-    /// while. Tell what was found by [`Self::found`].
+    /// The pods to be looked at now because their approvals have been unseen for too long, up to this many; each becomes due
+    /// again after a while. Report the result with [`Self::found`].
     pub fn looks(&mut self, now: Timestamp, at_most: usize) -> Vec<Look> {
         let again = now + self.times.look_after;
         let due = self.approvals.iter_mut().filter(|(_, approval)| approval.look <= now).take(at_most);
@@ -370,7 +373,7 @@ impl Guard {
         looks
     }
 
-    /// What a look at a pod has found. Says what that means for the approval; `None` where it means nothing (yet).
+    /// The result of a look at a pod. Returns what it means for the approval; `None` if it means nothing (yet).
     pub fn found(&mut self, look: &Look, found: &Found, now: Timestamp) -> Option<Settled> {
         let About::Approval(key, at) = &look.about else {
             let is_there = matches!(found, Found::On(node) if *node == look.node);
@@ -384,7 +387,7 @@ impl Guard {
         match found {
             Found::Unknown => None,
             Found::On(seen_on) if look.node == *seen_on => {
-                // The watch will show it, and tell its end: only from then on it is counted as seen.
+                // The watch will show it, and later its end: it counts as seen only from then on.
                 approval.expires = now + self.times.expire_after;
                 let since = *approval.carried_out.get_or_insert(now);
                 if now.since(since) < self.times.lags_after {
@@ -412,7 +415,8 @@ impl Guard {
         }
     }
 
-    /// Whether the watch of pods on nodes is known to lag: a bind was carried out that it does not show, or a pod that it shows is gone.
+    /// Whether the watch of pods on nodes is known to lag: it does not show a bind that was carried out, or shows a pod that is
+    /// gone.
     #[must_use]
     pub fn lags(&self, now: Timestamp) -> bool {
         let shows_too_long = |doubt: &Doubt| {
@@ -422,7 +426,7 @@ impl Guard {
             || self.doubt.as_ref().is_some_and(shows_too_long)
     }
 
-    /// Gives back what is unseen for so long that nobody will say any more; returns how many approvals that ended.
+    /// Releases the room of approvals whose outcome has been unknown for too long; returns how many there were.
     pub fn expire(&mut self, now: Timestamp) -> usize {
         let over = |(_, approval): &(&Uid, &Approval)| approval.expires <= now;
         let expired: Vec<Uid> = self.approvals.iter().filter(over).map(|(uid, _)| uid.clone()).collect();
@@ -433,10 +437,10 @@ impl Guard {
         expired.len()
     }
 
-    /// Checks that the books agree with each other.
+    /// Checks that the books are consistent.
     ///
     /// # Errors
-    /// What does not agree.
+    /// What is inconsistent.
     pub fn check(&self) -> Result<(), String> {
         let assumed = self.cache.size().assumed_pods;
         if assumed != self.approvals.len() {

@@ -1,9 +1,10 @@
-//! The bind guard's deciding core: may this pod be bound to this node now?
+//! The core of the bind guard: may this pod be bound to this node now?
 //!
-//! Several schedulers on the same nodes each decide on what they have seen, and both can give away the last room. Every bind of every
-//! scheduler is a request that an admission webhook can refuse, so one [`Guard`] is asked about all of them, one after the other. It
-//! keeps the nodes, the pods on them whoever placed them, the pods that wait, and what it has approved and not yet seen. It refuses
-//! what the node's kubelet would reject (see [`Shortage`]), and never more: when in doubt it lets a bind pass.
+//! Several schedulers on the same nodes each decide based on what they have seen, so two of them can give away the last room.
+//! Every bind of every scheduler is a request that an admission webhook can refuse, so one [`Guard`] is asked about all of them,
+//! one after the other. It keeps track of the nodes, the pods on them (no matter who placed them), the waiting pods, and its
+//! approvals that have not been seen yet. It refuses what the node's kubelet would reject (see [`Shortage`]), and nothing else:
+//! when in doubt, it lets a bind pass.
 //!
 //! ```text
 //!            ┌───── refused: nothing is kept
@@ -13,9 +14,9 @@
 //!                                                         └──────▶ expired (nobody could say): given back
 //! ```
 //!
-//! It holds what the cluster has: a pod is kept once, as waiting, as approved, or as seen; beside each node a few names of those who came
-//! last. It has one owner, knows neither clock nor network, and iterates in a defined order: the same calls with the same times give
-//! the same answers.
+//! It holds what the cluster has: each pod is kept once, as waiting, approved, or seen; and for each node a few names of the
+//! latest arrivals. It has a single owner, uses neither clock nor network, and iterates in a defined order: the same calls with
+//! the same times give the same answers.
 
 mod approvals;
 mod books;

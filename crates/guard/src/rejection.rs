@@ -1,18 +1,18 @@
-//! What a kubelet says when it rejects a pod that was bound to it (`status.reason` and `status.message` of the pod).
+//! What a kubelet reports when it rejects a pod that was bound to it (`status.reason` and `status.message` of the pod).
 //!
-//! Source: `admissionRejectionReasons` and `rejectPod` in `pkg/kubelet/kubelet.go` of `k8s.io/kubernetes` 1.37, and the errors of its
-//! resource managers in `pkg/kubelet/cm`.
+//! Source: `admissionRejectionReasons` and `rejectPod` in `pkg/kubelet/kubelet.go` of `k8s.io/kubernetes` 1.37, and the errors of
+//! its resource managers in `pkg/kubelet/cm`.
 
-/// Where the node has too little of a resource; the resource's name follows.
+/// Prefix of the reason if the node has too little of a resource; followed by the resource's name.
 const OUT_OF: &str = "OutOf";
 
-/// Where a pod of the node has the same host port.
+/// The reason if a pod on the node has the same host port.
 const NODE_PORTS: &str = "NodePorts";
 
-/// How the message of each rejection begins.
+/// The beginning of each rejection message.
 const REJECTED: &str = "Pod was rejected: ";
 
-/// Every other reason that is known. Four of them are the names of the checks that scheduler and kubelet have in common.
+/// All other known reasons. Four of them are the names of checks that scheduler and kubelet share.
 const OTHERS: [&str; 21] = [
     NODE_PORTS,
     "NodeAffinity",
@@ -37,11 +37,12 @@ const OTHERS: [&str; 21] = [
     "UnknownReason",
 ];
 
-/// The reason of a pod that a kubelet did not take because it is short of something, or stopped when it became so.
+/// The reason of a pod that a kubelet did not accept because it was short of something, or stopped when it became so.
 const EVICTED: &str = "Evicted";
 
-/// The reason with which a kubelet rejected a pod, as the label of a metric: extended resources are one, and so is what is not known, so
-/// that the label has few values whatever nodes offer and kubelets say. `None` for pods that failed otherwise.
+/// The reason for which a kubelet rejected a pod, as the value of a metric label: extended resources share one value, and so do
+/// unknown reasons, so that the label has few values whatever nodes offer and kubelets report. `None` for pods that failed in
+/// another way.
 #[must_use]
 pub fn rejection(reason: &str, message: &str) -> Option<&'static str> {
     let is_rejected = message.starts_with(REJECTED);
@@ -59,7 +60,7 @@ pub fn rejection(reason: &str, message: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether a kubelet rejects for this [cause](rejection) where others have taken the room.
+/// Whether this [cause](rejection) of a rejection means that others have taken the room.
 #[must_use]
 pub fn is_for_want_of_room(cause: &str) -> bool {
     cause.starts_with(OUT_OF) || cause == NODE_PORTS

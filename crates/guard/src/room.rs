@@ -1,8 +1,8 @@
-//! What a kubelet checks when a pod arrives, as far as other pods decide it: resources, the number of pods, host ports.
+//! What a kubelet checks when a pod arrives, as far as other pods can affect it: resources, the number of pods, host ports.
 //!
-//! Upstream: `pkg/kubelet/lifecycle/predicate.go`, which asks the scheduler's own `Fits` of `noderesources` and `nodeports`, after
-//! taking out of the pod what extended resources the node does not offer, or a claim stands for. What no other pod can change (affinity, taints, the
-//! operating system) is not looked at: no second scheduler makes that wrong.
+//! Upstream: `pkg/kubelet/lifecycle/predicate.go`, which calls the scheduler's own `Fits` of `noderesources` and `nodeports`,
+//! after removing from the pod the extended resources that the node does not offer or that a claim provides. What other pods
+//! cannot change (affinity, taints, the operating system) is not checked: a second scheduler cannot invalidate it.
 
 use secondmate_model::resources::{ResourceKey, is_extended_resource_name};
 use secondmate_model::{Atom, HostPort, NodeInfo, Pod, Resources};
@@ -11,22 +11,22 @@ use std::fmt;
 /// What a node lacks for a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shortage {
-    /// It takes no more pods.
+    /// It accepts no more pods.
     Pods {
         /// Pods on it.
         bound: i64,
-        /// Pods that it takes.
+        /// Maximum number of pods.
         allocatable: i64,
     },
-    /// A resource: in milli-CPU, bytes or units.
+    /// A resource, in milli-CPU, bytes or units.
     Resource {
-        /// Which.
+        /// The resource.
         resource: ResourceKey,
-        /// What the pod asks for.
+        /// The pod's request.
         asked: i64,
-        /// What the pods on the node have.
+        /// Used by the pods on the node.
         bound: i64,
-        /// What the node has to give.
+        /// What the node offers.
         allocatable: i64,
     },
     /// A host port is in use.
@@ -34,7 +34,7 @@ pub enum Shortage {
 }
 
 impl Shortage {
-    /// Whether a pod on the node is part of the reason.
+    /// Whether a pod on the node contributes to the shortage.
     pub(crate) fn is_due_to(&self, pod: &Pod) -> bool {
         match self {
             Self::Pods { .. } => true,
@@ -43,8 +43,8 @@ impl Shortage {
         }
     }
 
-    /// One word, for metrics: the resource, `pods` or `host-ports`. A resource that the node does not offer is `other`: pods name
-    /// what they like.
+    /// One word, for metrics: the resource, `pods` or `host-ports`. A resource that the node does not offer is `other`, since
+    /// pods can name anything.
     #[must_use]
     pub fn word(&self) -> &str {
         match self {
@@ -80,7 +80,7 @@ impl fmt::Display for Shortage {
     }
 }
 
-/// An amount as people write it: `200m` of CPU, `3Gi` of memory.
+/// An amount in the usual notation: `200m` of CPU, `3Gi` of memory.
 struct Amount<'a> {
     resource: &'a ResourceKey,
     amount: i64,
@@ -104,15 +104,15 @@ impl fmt::Display for Amount<'_> {
     }
 }
 
-/// What a pod on a node has of it in the kubelet's eyes.
+/// What a pod on a node uses from the kubelet's point of view.
 fn held_by(pod: &Pod) -> &Resources {
     pod.requests.allocated.as_deref().unwrap_or(&pod.requests.on_node)
 }
 
-/// What the node lacks for one more pod, in the order in which a kubelet looks; empty where it would take it.
+/// What the node lacks for one more pod, in the order in which a kubelet checks; empty if it would accept the pod.
 pub(crate) fn shortages(pod: &Pod, node: &NodeInfo) -> Vec<Shortage> {
     let found = compare(pod, node, node.requested());
-    // The sums that a scheduler keeps are never below the kubelet's, so where these fit, those do.
+    // The sums that a scheduler keeps are never lower than the kubelet's, so if the former fit, the latter do too.
     if found.is_empty() || node.pods().iter().all(|on_node| on_node.requests.allocated.is_none()) {
         return found;
     }
@@ -123,12 +123,12 @@ pub(crate) fn shortages(pod: &Pod, node: &NodeInfo) -> Vec<Shortage> {
     compare(pod, node, &held)
 }
 
-/// The extended resources that a DeviceClass provides by its own name.
+/// Prefix of the names of extended resources that a DeviceClass provides under its own name.
 const DEVICE_CLASS: &str = "deviceclass.resource.kubernetes.io/";
 
-/// Whether a ResourceClaim may stand for what the pod asks of a resource, so that the kubelet does not count it. A scheduler makes the
-/// claim where the node has none of the resource itself, and writes it into the pod's status just before the bind: what is known of the
-/// status may be older.
+/// Whether a ResourceClaim may provide what the pod requests of a resource, so that the kubelet does not count it. A scheduler
+/// creates the claim if the node itself has none of the resource, and writes it into the pod's status just before the bind, so
+/// the known status may be out of date.
 fn may_be_claimed(pod: &Pod, name: &Atom, offered: Option<i64>) -> bool {
     let name = name.as_str();
     let is_missing = offered.is_none_or(|amount| amount <= 0);
@@ -153,7 +153,7 @@ fn compare(pod: &Pod, node: &NodeInfo, held: &Resources) -> Vec<Shortage> {
     for resource in natives.into_iter().chain(scalars) {
         let (asked, bound) = (asked.get(&resource), held.get(&resource));
         let allocatable = allocatable.resources.get(&resource);
-        // Wraps as Go does.
+        // Wraps like Go's arithmetic.
         if asked > 0 && asked > allocatable.wrapping_sub(bound) {
             found.push(Shortage::Resource { resource, asked, bound, allocatable });
         }

@@ -1,11 +1,12 @@
-//! What the guard is asked, and what it answers.
+//! The guard's questions and answers.
 
 use crate::Shortage;
 use secondmate_model::{Atom, Uid};
 use std::fmt;
 use std::time::Duration;
 
-/// From this priority on a pod is critical: its kubelet makes room for it by stopping others (upstream: `SystemCriticalPriority`).
+/// From this priority on, a pod is critical: its kubelet makes room for it by stopping others (upstream:
+/// `SystemCriticalPriority`).
 pub const CRITICAL_PRIORITY: i32 = 2_000_000_000;
 
 /// A request to bind a pod.
@@ -15,20 +16,20 @@ pub struct Bind {
     pub namespace: Atom,
     /// Name of the pod.
     pub name: Box<str>,
-    /// UID of the pod, where the Binding names one.
+    /// UID of the pod, if the Binding contains one.
     pub uid: Option<Uid>,
     /// The node.
     pub node: Atom,
-    /// It will not be carried out.
+    /// Whether the request is a dry run, which will not be carried out.
     pub dry_run: bool,
 }
 
-/// Whether the guard may refuse now.
+/// Whether the guard may refuse binds now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It leads, and what it knows is up to date.
+    /// It leads, and its knowledge is up to date.
     Decides,
-    /// Another one decides.
+    /// Another replica decides.
     NotLeading,
     /// The caches are not in sync, or they lag behind the API server.
     NotInSync,
@@ -45,9 +46,10 @@ pub enum Pass {
     Critical,
     /// The pod is not known.
     UnknownPod,
-    /// The node is not known, or its kubelet has not said yet what it has to give.
+    /// The node is not known, or its kubelet has not reported yet what it offers.
     UnknownNode,
-    /// The API server will refuse it by itself: the pod is bound, ends, or is another one than the Binding names.
+    /// The API server will refuse it by itself: the pod is already bound, is being deleted, or is not the one that the Binding
+    /// names.
     Moot,
 }
 
@@ -71,7 +73,7 @@ impl Pass {
 pub struct Decision {
     /// May it be bound?
     pub verdict: Verdict,
-    /// The pod's scheduler, where the pod is known.
+    /// The pod's scheduler, if the pod is known.
     pub scheduler: Option<Atom>,
 }
 
@@ -80,7 +82,7 @@ pub struct Decision {
 pub enum Verdict {
     /// There is room.
     Approved,
-    /// It may, without a decision.
+    /// The bind passes without a decision.
     Passed(Pass),
     /// The kubelet would reject it.
     Refused(Box<Refusal>),
@@ -105,20 +107,20 @@ pub struct First {
     pub pod: Box<str>,
     /// Its scheduler.
     pub scheduler: Atom,
-    /// How long ago it was approved or, where it was not asked for here, seen on the node.
+    /// How long ago it was approved or, if its bind did not go through this guard, seen on the node.
     pub ago: Option<Duration>,
 }
 
-/// Why a pod cannot be bound to a node. Its text is what the scheduler is told.
+/// Why a pod cannot be bound to a node. Its text is what the scheduler receives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The node.
     pub node: Atom,
     /// `NAMESPACE/NAME`.
     pub pod: Box<str>,
-    /// What it lacks; at least one thing.
+    /// What the node lacks; at least one thing.
     pub shortages: Vec<Shortage>,
-    /// Who came last of those who are part of the reason, where that is known.
+    /// The latest arrival among the pods that contribute to the shortage, if known.
     pub first: Option<First>,
 }
 

@@ -1,10 +1,10 @@
-//! The pods that are on no node yet, whoever is to place them.
+//! The pods that are on no node yet, no matter which scheduler they wait for.
 
 use rustc_hash::FxHashMap;
 use secondmate_model::{Atom, Pod, Uid};
 use std::sync::Arc;
 
-/// Pods by name: a Binding names its pod, and need not say the UID.
+/// Pods by name: a Binding names its pod and need not contain the UID.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Waiting {
     pods: FxHashMap<Atom, FxHashMap<Box<str>, Arc<Pod>>>,
@@ -20,7 +20,8 @@ impl Waiting {
         self.pods.get(namespace)?.get(name)
     }
 
-    /// Adds or replaces a pod. A later one of the same name takes the place of the earlier one, whose end may be told after that.
+    /// Adds or replaces a pod. A later pod with the same name replaces the earlier one, whose end may be reported only after
+    /// that.
     pub fn set(&mut self, pod: Arc<Pod>) {
         let (namespace, name) = (pod.namespace.clone(), pod.name.clone());
         self.names.insert(pod.uid.clone(), (namespace.clone(), name.clone()));

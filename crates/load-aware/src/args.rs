@@ -8,33 +8,34 @@ use std::time::Duration;
 /// How nodes are preferred.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub enum Strategy {
-    /// Nodes whose CPU use comes near to the target are the best; above it they get worse fast.
+    /// Prefers nodes whose CPU usage comes close to the target; above it the score falls quickly.
     #[default]
     TargetLoadPacking,
-    /// Nodes whose use of CPU and memory is low and varies little are the best.
+    /// Prefers nodes whose CPU and memory usage is low and varies little.
     LoadVariationRiskBalancing,
 }
 
-/// Queries for Prometheus. Each answers with a vector that has one sample a node.
+/// Queries for Prometheus. Each returns a vector with one sample per node.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Prometheus {
-    /// Where Prometheus is, such as `http://prometheus.monitoring:9090`. Without a name and password, which logs would show.
+    /// The URL of Prometheus, such as `http://prometheus.monitoring:9090`. Must not contain a user name or password, which would appear in
+    /// logs.
     pub url: String,
-    /// A file with the authorities (PEM) that are trusted for `https`; by default the system's.
+    /// A file with the certificate authorities (PEM) to trust for `https`; by default the system's.
     pub ca_file: Option<String>,
     /// A file with a bearer token.
     pub token_file: Option<String>,
-    /// The label that holds the node's name.
+    /// The label that contains the node's name.
     #[serde(default = "node")]
     pub node_label: String,
-    /// Used share of the node's CPU, 0 to 1.
+    /// Used fraction of the node's CPU, 0 to 1.
     pub cpu: String,
-    /// Used share of the node's memory, 0 to 1.
+    /// Used fraction of the node's memory, 0 to 1.
     pub memory: Option<String>,
-    /// Standard deviation of the used share of CPU.
+    /// Standard deviation of the used fraction of CPU.
     pub cpu_deviation: Option<String>,
-    /// Standard deviation of the used share of memory.
+    /// Standard deviation of the used fraction of memory.
     pub memory_deviation: Option<String>,
 }
 
@@ -48,21 +49,21 @@ fn node() -> String {
 pub struct LoadAwareArgs {
     /// How nodes are preferred.
     pub strategy: Strategy,
-    /// Asked instead of `metrics.k8s.io`.
+    /// Queried instead of `metrics.k8s.io`.
     pub prometheus: Option<Prometheus>,
-    /// For TargetLoadPacking: the use of CPU up to which nodes are filled, in percent, 1 to 99.
+    /// For TargetLoadPacking: the CPU usage up to which nodes are filled, in percent, 1 to 99.
     pub target_utilization: u8,
-    /// A pod is expected to use this many times the CPU and memory that it asks for; at least 0.
+    /// A pod is expected to use its CPU and memory requests multiplied by this; at least 0.
     pub default_requests_multiplier: f64,
-    /// CPU that is expected of a pod that asks for none, in thousandths of a core.
+    /// CPU that a pod without a CPU request is expected to use, in milli-CPU.
     pub default_milli_cpu: u32,
     /// For LoadVariationRiskBalancing: the weight of the deviation; at least 0.
     pub safe_variance_margin: f64,
-    /// For LoadVariationRiskBalancing: the deviation counts with the power of one by this; above 0.
+    /// For LoadVariationRiskBalancing: the deviation is raised to the power of 1 divided by this; above 0.
     pub safe_variance_sensitivity: f64,
-    /// Between two polls, in seconds; 1 to 3600.
+    /// Interval between two polls, in seconds; 1 to 3600.
     pub poll_seconds: u32,
-    /// A measurement that is older than this, in seconds, counts as none; more than `poll_seconds`.
+    /// A measurement older than this, in seconds, does not count; must be more than `poll_seconds`.
     pub stale_after_seconds: u32,
 }
 
@@ -83,7 +84,7 @@ impl Default for LoadAwareArgs {
 }
 
 impl LoadAwareArgs {
-    /// From the `args` of the plugin's `pluginConfig`.
+    /// Reads the `args` of the plugin's `pluginConfig`.
     ///
     /// # Errors
     /// An argument is unknown or out of range.
@@ -127,13 +128,13 @@ impl LoadAwareArgs {
         Ok(())
     }
 
-    /// Between two polls.
+    /// Interval between two polls.
     #[must_use]
     pub fn poll_every(&self) -> Duration {
         Duration::from_secs(self.poll_seconds.into())
     }
 
-    /// Age from which on a measurement counts as none.
+    /// Age from which a measurement no longer counts.
     #[must_use]
     pub fn stale_after(&self) -> Duration {
         Duration::from_secs(self.stale_after_seconds.into())

@@ -1,15 +1,15 @@
-//! LoadAware: scores nodes by what is really used there, not by what is asked for.
+//! LoadAware: scores nodes by actual usage, not by requests.
 //!
-//! The model is Trimaran of the scheduler plugins of Kubernetes SIG Scheduling, with its two strategies: TargetLoadPacking (fills nodes
-//! up to a target and no further) and LoadVariationRiskBalancing (prefers nodes whose use is low and steady). What is used is polled from
-//! `metrics.k8s.io` or from Prometheus, outside of the cycle. A measurement that is too old counts as none; while there is none at all, the
-//! plugin has nothing to say.
+//! The model is Trimaran from the scheduler plugins of Kubernetes SIG Scheduling, with its two strategies: TargetLoadPacking (fills nodes
+//! up to a target and no further) and LoadVariationRiskBalancing (prefers nodes whose usage is low and steady). Usage is polled from
+//! `metrics.k8s.io` or from Prometheus, outside the scheduling cycle. A measurement that is too old does not count; while there is none at
+//! all, the plugin is skipped.
 //!
-//! What differs from Trimaran: the room that a pod will need is taken from its requests, as limits are not read; pods that are too young
-//! to be in a measurement are known by their start time, whoever scheduled them, in both strategies; and what is measured counts against
-//! the allocatable amount in both.
+//! Differences from Trimaran: the usage expected of a pod is taken from its requests, since limits are not read; pods that are too young to
+//! be included in a measurement are recognised by their start time, whichever scheduler placed them, in both strategies; and measured usage
+//! is relative to the allocatable amount in both.
 //!
-//! State: the arguments. Everything else is in the snapshot, so the same snapshot has the same scores.
+//! State: the arguments. Everything else is in the snapshot, so the same snapshot gives the same scores.
 
 mod args;
 mod load;
@@ -36,7 +36,7 @@ pub struct LoadAware {
     loads: Loads,
 }
 
-/// Makes the plugin.
+/// Creates the plugin.
 ///
 /// # Errors
 /// An argument is unknown or out of range.
@@ -77,13 +77,13 @@ impl Plugin for LoadAware {
 
 impl PreScore for LoadAware {
     fn pre_score(&self, cx: &Context<'_>, _: &mut CycleState, _: &Arc<Pod>, _: &[Arc<NodeInfo>]) -> Status {
-        // Without a measurement all nodes would be alike.
+        // Without any measurement, all nodes would be equal.
         if self.loads.are_known(cx) { Status::SUCCESS } else { Status::skip() }
     }
 }
 
 impl Score for LoadAware {
-    /// As in Trimaran, a node of which nothing is known is the least preferred.
+    /// As in Trimaran, a node without a measurement is the least preferred.
     fn score(
         &self,
         cx: &Context<'_>,

@@ -1,4 +1,4 @@
-//! From what was measured to what a node would use with the pod on it.
+//! From measured usage to the usage of a node with the pod on it.
 
 use crate::args::{LoadAwareArgs, Prometheus};
 use crate::measured::{NodeUse, Samples};
@@ -6,16 +6,16 @@ use secondmate_framework::{Context, Endpoint, NodeInfo, ObjectKind, OwnObject, P
 use std::fmt::Write;
 use std::time::Duration;
 
-/// A pod that started within this time before the end of a measurement is not in it, or not in full. Trimaran's
+/// A pod that started within this time before the end of a measurement is not included in it, or not fully. This is Trimaran's
 /// `metricsAgentReportingIntervalSeconds`.
 const UNMEASURED: Duration = Duration::from_secs(60);
 
-/// Where the measurements stand among the objects.
+/// Where the measurements are found among the objects.
 #[derive(Clone, Debug)]
 pub(crate) enum Loads {
-    /// `metrics.k8s.io`, for all profiles.
+    /// `metrics.k8s.io`, shared by all profiles.
     MetricsApi,
-    /// The names of the answers to the queries of one profile.
+    /// The names of the answers to one profile's queries.
     Prometheus {
         queries: Box<Prometheus>,
         cpu: String,
@@ -29,23 +29,23 @@ const METRICS_API: &str = "metrics.k8s.io";
 const METRICS_PATH: &str = "/apis/metrics.k8s.io/v1beta1/nodes";
 const METRICS_RIGHT: Right = Right { verb: "list", group: "metrics.k8s.io", resource: "nodes" };
 
-/// What is used of a resource, in shares of what the node has.
+/// The usage of a resource, as a fraction of what the node has.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Share {
-    /// With the pod, and with the pods that are not measured yet.
+    /// Includes the pod, and the pods that are not in the measurement yet.
     pub used: f64,
-    /// Standard deviation of what was measured; 0 where that is not known.
+    /// Standard deviation of the measured usage; 0 if it is not known.
     pub deviation: f64,
 }
 
-/// What a node uses with the pod on it.
+/// The usage of a node with the pod on it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Load {
     pub cpu: Share,
     pub memory: Option<Share>,
 }
 
-/// What is measured of a node, in shares.
+/// The measured usage of a node, as fractions.
 struct Measured {
     cpu: Share,
     memory: Option<Share>,
@@ -118,7 +118,7 @@ impl Loads {
         }
     }
 
-    /// What the node uses with the pod on it; nothing where it was not measured, or too long ago.
+    /// The usage of the node with the pod on it; `None` if it was not measured, or too long ago.
     pub fn of(&self, cx: &Context<'_>, args: &LoadAwareArgs, pod: &Pod, node: &NodeInfo) -> Option<Load> {
         let has = &node.node().allocatable.resources;
         let (all_cpu, all_memory) = (has.milli_cpu as f64, has.memory as f64);
@@ -150,8 +150,8 @@ impl Loads {
         (all_cpu, all_memory): (f64, f64),
     ) -> Option<Measured> {
         let (objects, name) = (cx.snapshot.objects(), node.name().as_str());
-        // By the time at which the answer came, not by that of the cycle: so time alone changes no score, and the answer as a whole is
-        // withdrawn when it is too old.
+        // Based on the time when the answer arrived, not on the time of the cycle: so the passing of time alone changes no score, and the
+        // answer as a whole is withdrawn when it is too old.
         match self {
             Self::MetricsApi => {
                 let answers = objects.own::<NodeUse>();
@@ -187,7 +187,7 @@ impl Loads {
     }
 }
 
-/// CPU (in thousandths) and memory (in bytes) that a pod is expected to use.
+/// CPU (in milli-CPU) and memory (in bytes) that a pod is expected to use.
 fn expected(args: &LoadAwareArgs, pod: &Pod) -> (f64, f64) {
     let asked = &pod.requests.on_node;
     let cpu = match asked.milli_cpu {

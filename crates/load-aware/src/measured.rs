@@ -1,4 +1,4 @@
-//! What was measured, as it is answered.
+//! Measurements, as returned by the endpoints.
 
 use secondmate_framework::model::Quantity;
 use secondmate_framework::serde_json::{self, Value};
@@ -8,10 +8,10 @@ use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What a node uses, by `metrics.k8s.io`.
+/// The usage of a node, according to `metrics.k8s.io`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Used {
-    /// CPU, in thousandths of a core.
+    /// CPU, in milli-CPU.
     pub milli_cpu: f64,
     /// Memory, in bytes.
     pub memory: f64,
@@ -58,7 +58,7 @@ struct Usage {
 impl NodeMetrics {
     fn used(&self) -> Option<Used> {
         Some(Used {
-            // Thousandths are too coarse for nothing here: a core is a thousand of them.
+            // Milli-CPU is precise enough here: a core is a thousand of them.
             milli_cpu: Quantity::parse(&self.usage.cpu).ok()?.milli_value() as f64,
             memory: Quantity::parse(&self.usage.memory).ok()?.value() as f64,
             at: Timestamp::parse(&self.timestamp)?,
@@ -83,7 +83,7 @@ impl<'de> Deserialize<'de> for NodeUse {
 }
 
 impl NodeUse {
-    /// Entries that do not count in an answer of this time.
+    /// The number of entries that do not count, given when the answer arrived.
     #[must_use]
     pub fn left_out(&self, told_at: Timestamp, stale_after: Duration) -> usize {
         self.misread + self.nodes.values().filter(|used| told_at.since(used.at) > stale_after).count()
@@ -99,10 +99,10 @@ pub struct Sample {
     pub at: Timestamp,
 }
 
-/// The answer of Prometheus to a query: a vector.
+/// Prometheus's answer to a query: a vector.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Samples {
-    /// By label and its value.
+    /// By label name and value.
     by_label: BTreeMap<String, BTreeMap<String, Sample>>,
     ages: Vec<Timestamp>,
     misread: usize,
@@ -174,13 +174,13 @@ impl<'de> Deserialize<'de> for Samples {
 }
 
 impl Samples {
-    /// The sample of the series in which this label has this value.
+    /// The sample of the series that has this value for this label.
     #[must_use]
     pub fn of(&self, label: &str, value: &str) -> Option<Sample> {
         self.by_label.get(label)?.get(value).copied()
     }
 
-    /// Samples that do not count in an answer of this time.
+    /// The number of samples that do not count, given when the answer arrived.
     #[must_use]
     pub fn left_out(&self, told_at: Timestamp, stale_after: Duration) -> usize {
         self.misread + self.ages.iter().filter(|at| told_at.since(**at) > stale_after).count()

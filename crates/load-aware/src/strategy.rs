@@ -1,4 +1,4 @@
-//! The two strategies, as Trimaran has them (`pkg/trimaran` of the scheduler plugins).
+//! The two strategies, as in Trimaran (`pkg/trimaran` of the scheduler plugins).
 
 use crate::args::{LoadAwareArgs, Strategy};
 use crate::load::{Load, Share};
@@ -14,12 +14,12 @@ impl Strategy {
                 load.memory.map_or(cpu, |memory| cpu.min(balancing(args, memory)))
             }
         };
-        // No integer is beyond the range, whatever was measured.
+        // Whatever was measured, the result is within the range.
         (score.round() as i64).clamp(0, MAX_NODE_SCORE)
     }
 }
 
-/// Rises from the target, for a node that uses nothing, to 100 at the target; above it falls from the target to 0 at 100 %.
+/// Rises from the target's value for an idle node to 100 at the target; above that it falls from the target's value to 0 at 100 % usage.
 fn packing(target: f64, used: f64) -> f64 {
     if used > 100.0 {
         0.0
@@ -30,7 +30,7 @@ fn packing(target: f64, used: f64) -> f64 {
     }
 }
 
-/// The mean and the deviation, in equal parts, make the risk.
+/// The risk consists of the mean and the deviation, in equal parts.
 fn balancing(args: &LoadAwareArgs, share: Share) -> f64 {
     let mean = share.used.clamp(0.0, 1.0);
     let deviation = share.deviation.clamp(0.0, 1.0).powf(1.0 / args.safe_variance_sensitivity);

@@ -32,7 +32,7 @@ fn plugin(args: &Value) -> Arc<LoadAware> {
     Arc::new(LoadAware { args, loads })
 }
 
-/// Scores of the nodes, with these answers of endpoints, which came at noon; nothing where the plugin has nothing to say.
+/// The scores of the nodes, given these answers from endpoints, which arrived at noon; `None` if the plugin is skipped.
 fn scores(plugin: &LoadAware, answers: &[(OwnKind, &str, Value)], nodes: Vec<NodeInfo>) -> Option<Vec<i64>> {
     let mut objects = Objects::default();
     let noon = Timestamp::parse(NOON).expect("a time");
@@ -63,7 +63,7 @@ fn a_node_is_scored_by_its_use_with_the_pod_and_with_those_that_are_not_measured
     let plugin = plugin(&json!({"targetUtilization": 50, "defaultRequestsMultiplier": 1}));
     let answer =
         metrics(&[used("idle", "0", NOON), used("used", "4", NOON), used("over", "4000000000n", NOON)]);
-    // The pod is a tenth of a node. One has two pods more, of which one is in the measurement.
+    // The pod is a tenth of a node. One node has two more pods, one of which is included in the measurement.
     let on_over = [pod("old", "2", Some("2026-05-06T11:00:00Z")), pod("new", "2", None)];
     let nodes = vec![node("idle", &[]), node("used", &[]), node("over", &on_over), node("unknown", &[])];
     assert_eq!(scores(&plugin, &[answer], nodes), Some(vec![60, 100, 30, 0]));
@@ -84,7 +84,7 @@ fn a_measurement_that_is_too_old_counts_as_none_and_is_told() {
     let left_out = plugin.polls().remove(0).left_out.expect("it is counted");
     assert_eq!(left_out(&told.expect("it is understood")), 2);
     assert_eq!(scores(&plugin, &[answer], nodes()), Some(vec![90, 0, 0]));
-    // Without any answer there is nothing to say.
+    // Without any answer, the plugin is skipped.
     assert_eq!(scores(&plugin, &[], nodes()), None);
 }
 

@@ -3,9 +3,9 @@
 //! Labels, taints, namespaces, node names and resource names repeat by the thousand; they are atoms. Names and UIDs of pods do
 //! not repeat and are plain boxed strings.
 //!
-//! The table is shared by all threads, because objects are compiled where they are decoded, and is sharded for that. It
-//! forgets atoms that nobody holds any more: each time it has doubled, unused entries are swept out, so its size is at
-//! most twice that of the atoms in use at the last sweep (plus [`SWEEP_AT_LEAST`]).
+//! The table is shared by all threads, because objects are compiled where they are decoded, and it is sharded to keep contention
+//! low. Atoms that nobody holds any more are removed: whenever the table has doubled in size, unused entries are swept out, so
+//! its size is at most twice the number of atoms in use at the last sweep (and at least [`SWEEP_AT_LEAST`]).
 
 use dashmap::DashMap;
 use rustc_hash::{FxBuildHasher, FxHasher};
@@ -14,11 +14,11 @@ use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
-/// Below this number of entries no sweep is made.
+/// No sweep takes place below this number of entries.
 pub const SWEEP_AT_LEAST: usize = 16 * 1024;
 
 struct Inner {
-    /// Hash of the text: the same in each run, unlike the address.
+    /// Hash of the text. Unlike the address, it is the same in every run.
     hash: u64,
     text: Box<str>,
 }
@@ -38,7 +38,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| Table {
 pub struct Atom(Arc<Inner>);
 
 impl Atom {
-    /// The atom of a text.
+    /// Interns a text.
     #[must_use]
     pub fn new(text: &str) -> Self {
         if let Some(found) = TABLE.atoms.get(text) {
@@ -77,8 +77,8 @@ impl Atom {
     }
 }
 
-/// Drops the atoms that only the table holds. A shard is locked while it is looked at, and an atom is handed out under that
-/// lock only, so one that is unused there cannot be taken at the same moment.
+/// Drops the atoms that only the table holds. Each shard is locked while it is swept, and atoms are handed out only under that
+/// lock, so an atom that is found unused cannot be taken at the same moment.
 fn sweep() {
     TABLE.atoms.retain(|_, inner| Arc::strong_count(inner) > 1);
     TABLE.sweep_at.store((TABLE.atoms.len() * 2).max(SWEEP_AT_LEAST), Ordering::Relaxed);
@@ -109,7 +109,7 @@ impl Ord for Atom {
     }
 }
 
-/// Asked for so often that it is not looked up each time.
+/// Needed so often that it is not looked up each time.
 static EMPTY: LazyLock<Atom> = LazyLock::new(|| Atom::new(""));
 
 impl Default for Atom {

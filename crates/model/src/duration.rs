@@ -13,10 +13,10 @@ const UNITS: [(&str, u64); 8] = [
     ("h", 3_600 * 1_000_000_000),
 ];
 
-/// The largest amount: of the least number of 64 bits.
+/// The largest magnitude: that of `i64::MIN`.
 const MAGNITUDE_MAX: u64 = 1 << 63;
 
-/// Nanoseconds of a duration as Go's `time.ParseDuration` reads it; none where the text is none, or what it says does not fit.
+/// Parses a duration as Go's `time.ParseDuration` does, in nanoseconds. `None` if the text is not a duration or does not fit.
 #[must_use]
 pub fn parse(text: &str) -> Option<i64> {
     let (negative, mut rest) = match text.as_bytes().first()? {
@@ -51,13 +51,13 @@ pub fn parse(text: &str) -> Option<i64> {
     if negative { 0_i64.checked_sub_unsigned(total) } else { i64::try_from(total).ok() }
 }
 
-/// The digits at the beginning, and what follows.
+/// The leading digits, and the rest.
 fn digits(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
-/// So much of a unit as the digits behind its point say, cut to nanoseconds. Go computes it in floating point, from as many digits as
-/// 63 bits hold; the nanosecond at which that arrives may be another than the exact one.
+/// The fractional part of a unit, truncated to nanoseconds. Like Go, this computes in floating point, from as many digits as fit
+/// 63 bits, so the result may be off by a nanosecond.
 fn part_of(unit: u64, fraction: &str) -> u64 {
     const DECIMAL_MAX: u64 = i64::MAX.unsigned_abs() / 10;
     let (mut value, mut scale) = (0_u64, 1.0_f64);
@@ -92,7 +92,7 @@ pub fn format(duration: Duration) -> String {
     }
 }
 
-/// As [`format()`], for nanoseconds that may be negative.
+/// Like [`format()`], for nanoseconds that may be negative.
 #[must_use]
 pub fn format_signed(nanoseconds: i64) -> String {
     let sign = if nanoseconds < 0 { "-" } else { "" };
@@ -139,7 +139,7 @@ mod tests {
             ("9223372036854775808ns", None),
             ("9223372036854775807ns", Some(i64::MAX)),
             ("-2562047h47m16.854775808s", Some(i64::MIN)),
-            // Fractions of long units have digits that a nanosecond does not divide into.
+            // Fractions of long units whose digits do not divide into whole nanoseconds.
             ("0.000000000009h", Some(32)),
             ("0.3333333333333333333h", Some(1_200_000_000_000)),
             ("0.100000000000000000000h", Some(360_000_000_000)),

@@ -1,23 +1,26 @@
-//! Which labels a node's pods may have, in a few words: whether a selector means none of them is known without a look at them.
+//! A compact summary of the labels that a node's pods may have: it can rule out that a selector matches any of them without
+//! looking at the pods.
 //!
-//! Most selectors mean the pods of one workload, and most nodes have none of these. The summary is a set of bits, one for the hash of each
-//! label (a Bloom filter with one hash): a bit that is not set is sure, one that is set may be another label's.
+//! Most selectors select the pods of one workload, and most nodes have none of those. The summary is a bit set with one bit for
+//! the hash of each label (a Bloom filter with one hash): a clear bit means that no pod has the label, a set bit may be due to
+//! another label.
 
 use crate::{LabelSelector, Labels, Requirement};
 
-/// Bits of the set. The hundred pods that a node has at most seldom have as many different labels.
+/// Size of the set in bits. The pods of a node, about a hundred at most, seldom have that many different labels.
 const BITS: usize = 256;
 const WORDS: usize = BITS / u64::BITS as usize;
 
-/// The labels of a node's pods, and of some that went lately.
+/// The labels of a node's pods, and of some that have left recently.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LabelSummary {
     words: [u64; WORDS],
-    /// Pods that went since their bits were last taken out.
+    /// Pods that have left since the bits were last rebuilt.
     gone: u32,
 }
 
-/// Of the same pods two nodes may have different ones, by the pods that went.
+/// Two nodes with the same pods may have different bits, depending on the pods that have left, so the summary never makes them
+/// unequal.
 impl PartialEq for LabelSummary {
     fn eq(&self, _: &Self) -> bool {
         true
@@ -25,7 +28,7 @@ impl PartialEq for LabelSummary {
 }
 
 impl LabelSummary {
-    /// A pod with these labels came.
+    /// Adds the labels of a pod that arrived.
     pub fn add(&mut self, labels: &Labels) {
         for (key, value) in labels.iter() {
             let (word, bit) = place(key.text_hash(), value.text_hash());
@@ -33,7 +36,7 @@ impl LabelSummary {
         }
     }
 
-    /// A pod went; these are left. Now and then its bits go, too, so that what that costs is shared by many that go.
+    /// A pod has left, and `left` remain. The bits are rebuilt once more pods have left than remain, which amortises the cost.
     pub fn remove<'a>(&mut self, left: impl ExactSizeIterator<Item = &'a Labels>) {
         self.gone += 1;
         if self.gone as usize > left.len() {
@@ -42,7 +45,7 @@ impl LabelSummary {
         }
     }
 
-    /// Whether the selector may mean one of the pods.
+    /// Whether the selector may match one of the pods.
     #[inline]
     pub fn may_match(&self, selector: &LabelSelector) -> bool {
         selector.requirements().iter().all(|requirement| match requirement {
@@ -55,9 +58,9 @@ impl LabelSummary {
     }
 }
 
-/// Word and bit of a label.
+/// Word index and bit of a label.
 fn place(key: u64, value: u64) -> (usize, u64) {
-    // The hashes are quick ones: they are mixed once more, and the upper bits of a product depend on all of its factors' bits.
+    // The hashes are fast but weak, so they are mixed once more; the upper bits of a product depend on all bits of its factors.
     let mixed = (key.rotate_left(26) ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let at = (mixed >> (u64::BITS - BITS.ilog2())) as usize;
     (at / u64::BITS as usize, 1 << (at % u64::BITS as usize))

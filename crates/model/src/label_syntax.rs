@@ -1,7 +1,8 @@
-//! What the keys and values of labels may look like, and what upstream says where they do not.
+//! The syntax of label keys and values, and upstream's messages for violations.
 //!
-//! The API server keeps most malformed ones out; the scheduler parses selectors again, and a selector that does not parse decides
-//! about the pod. Source of the rules: `IsQualifiedName`, `IsValidLabelValue` and `NewRequirement` in `k8s.io/apimachinery`.
+//! The API server rejects most malformed ones, but the scheduler parses selectors again, and a selector that does not parse
+//! affects how the pod is scheduled. Source of the rules: `IsQualifiedName`, `IsValidLabelValue` and `NewRequirement` in
+//! `k8s.io/apimachinery`.
 
 const NAME_MAX: usize = 63;
 const SUBDOMAIN_MAX: usize = 253;
@@ -9,13 +10,13 @@ const NAME_FORM: &str = "must consist of alphanumeric characters, '-', '_' or '.
 const VALUE_FORM: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 const SUBDOMAIN_FORM: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 
-/// What is wrong with the key of a requirement, as upstream's parser says it.
+/// What is wrong with the key of a requirement, in the words of upstream's parser.
 pub(crate) fn key_problem(key: &str) -> Option<String> {
     let rules = broken_key_rules(key);
     (!rules.is_empty()).then(|| format!("key: Invalid value: {key:?}: {}", rules.join("; ")))
 }
 
-/// What is wrong with the values of a requirement on the key, each with its place.
+/// What is wrong with the values of a requirement on the key, each with its index.
 pub(crate) fn value_problems(key: &str, values: &[Box<str>]) -> impl Iterator<Item = String> {
     values.iter().enumerate().filter_map(move |(index, value)| {
         let rules = broken_value_rules(value);
@@ -24,7 +25,7 @@ pub(crate) fn value_problems(key: &str, values: &[Box<str>]) -> impl Iterator<It
     })
 }
 
-/// The values of a requirement in an error: `null` where there are none.
+/// How error messages show the values of a requirement: `null` if there are none.
 pub(crate) fn shown(values: &[Box<str>]) -> String {
     if values.is_empty() {
         return "null".to_owned();
@@ -33,7 +34,7 @@ pub(crate) fn shown(values: &[Box<str>]) -> String {
     format!("[{}]", quoted.join(","))
 }
 
-/// Several problems in one text, the way upstream joins errors: each once, in brackets where there are several.
+/// Joins problems into one text as upstream joins errors: without duplicates, and in brackets if there are several.
 pub(crate) fn joined(problems: &[String]) -> Option<Box<str>> {
     let mut distinct: Vec<&str> = Vec::new();
     for problem in problems {

@@ -15,10 +15,10 @@ impl Labels {
     #[must_use]
     pub fn new(map: &wire::StringMap) -> Self {
         if map.is_empty() {
-            // Takes no memory.
+            // Does not allocate.
             return Self::default();
         }
-        // The map is in key order already.
+        // The map is already sorted by key.
         Self(map.iter().map(|(k, v)| (Atom::new(k), Atom::new(v))).collect())
     }
 
@@ -26,11 +26,11 @@ impl Labels {
     #[must_use]
     #[inline]
     pub fn get(&self, key: &Atom) -> Option<&Atom> {
-        // Label sets are small: comparing pointers in a row beats searching by text.
+        // Label sets are small: a linear scan that compares pointers beats a search by text.
         self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v)
     }
 
-    /// Whether the key is there with this value.
+    /// Whether the label exists with this value.
     #[must_use]
     #[inline]
     pub fn has(&self, key: &Atom, value: &Atom) -> bool {
@@ -57,7 +57,7 @@ impl<K: AsRef<str>, V: AsRef<str>> FromIterator<(K, V)> for Labels {
     }
 }
 
-/// A selector that cannot be compiled, in the words of upstream's conversion.
+/// A selector that cannot be compiled, with the message of upstream's conversion.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{0}")]
 pub struct SelectorError(pub Box<str>);
@@ -65,17 +65,17 @@ pub struct SelectorError(pub Box<str>);
 /// One requirement on a label.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Requirement {
-    /// The label is there with one of the values.
+    /// The label exists and has one of the values.
     In(Atom, Box<[Atom]>),
     /// The label is absent or has none of the values.
     NotIn(Atom, Box<[Atom]>),
-    /// The label is there.
+    /// The label exists.
     Exists(Atom),
     /// The label is absent.
     DoesNotExist(Atom),
-    /// The label is there and is an integer greater than the number.
+    /// The label exists and its value is an integer greater than the number.
     Gt(Atom, i64),
-    /// The label is there and is an integer less than the number.
+    /// The label exists and its value is an integer less than the number.
     Lt(Atom, i64),
 }
 
@@ -119,7 +119,7 @@ fn integer(labels: &Labels, key: &Atom) -> Option<i64> {
     parse_go_int(labels.get(key)?.as_str())
 }
 
-/// An integer as Go's `strconv.ParseInt(s, 10, 64)` reads it: an optional sign and digits, nothing else.
+/// Parses an integer like Go's `strconv.ParseInt(s, 10, 64)`: an optional sign and digits, nothing else.
 #[must_use]
 pub fn parse_go_int(text: &str) -> Option<i64> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -129,7 +129,7 @@ pub fn parse_go_int(text: &str) -> Option<i64> {
     text.parse().ok()
 }
 
-/// A compiled `metav1.LabelSelector`: all requirements hold. Without requirements it matches everything.
+/// A compiled `metav1.LabelSelector`: all requirements must hold. Without requirements it matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LabelSelector {
     requirements: Box<[Requirement]>,
@@ -152,7 +152,7 @@ impl LabelSelector {
     /// Compiles an optional selector: absent matches nothing, empty matches everything.
     ///
     /// # Errors
-    /// An unknown operator, or an operator with values it may not have (or without those it needs).
+    /// An unknown operator, or an operator whose values are not allowed or missing.
     pub fn optional(selector: Option<&wire::LabelSelector>) -> Result<Self, SelectorError> {
         selector.map_or_else(|| Ok(Self::nothing()), Self::new)
     }
@@ -160,7 +160,7 @@ impl LabelSelector {
     /// Compiles a selector.
     ///
     /// # Errors
-    /// As [`LabelSelector::optional`].
+    /// Like [`LabelSelector::optional`].
     pub fn new(selector: &wire::LabelSelector) -> Result<Self, SelectorError> {
         let mut requirements =
             Vec::with_capacity(selector.match_labels.len() + selector.match_expressions.len());
@@ -174,7 +174,7 @@ impl LabelSelector {
         Ok(Self { requirements: requirements.into(), nothing: false })
     }
 
-    /// A selector from equality pairs, as Services have it.
+    /// A selector from equality pairs, as used by Services.
     #[must_use]
     pub fn from_map(map: &wire::StringMap) -> Self {
         let requirements =
@@ -182,14 +182,14 @@ impl LabelSelector {
         Self { requirements, nothing: false }
     }
 
-    /// Both selectors hold.
+    /// This selector with further requirements; all must hold.
     #[must_use]
     pub fn and(&self, more: impl IntoIterator<Item = Requirement>) -> Self {
         let requirements = self.requirements.iter().cloned().chain(more).collect();
         Self { requirements, nothing: self.nothing }
     }
 
-    /// The requirements; none where the selector matches nothing.
+    /// The requirements; empty if the selector matches nothing.
     #[must_use]
     pub fn requirements(&self) -> &[Requirement] {
         &self.requirements
@@ -215,7 +215,8 @@ impl LabelSelector {
             return false;
         }
         match &*self.requirements {
-            // What most Services and workloads select by. It is asked of every pod on every node, so it is answered without a call.
+            // The form that most Services and workloads use. It is evaluated for every pod on every node, so it is handled
+            // inline.
             [Requirement::In(key, values)] if values.len() == 1 => labels.has(key, &values[0]),
             requirements => requirements.iter().all(|r| r.matches(labels)),
         }
@@ -258,7 +259,7 @@ fn label_requirement(expression: &wire::SelectorRequirement) -> Result<Requireme
     })
 }
 
-/// Key and values must look as those of labels do; `broken` is what else is wrong with the values.
+/// Checks the syntax of key and values; `broken` is anything else that is wrong with the values.
 fn check(key: &str, values: &[Box<str>], broken: Option<&str>) -> Result<(), SelectorError> {
     let mut problems: Vec<String> = label_syntax::key_problem(key).into_iter().collect();
     if let Some(rule) = broken {

@@ -2,9 +2,9 @@
 //!
 //! An object is decoded into a slim [`wire`] type and compiled once, when it arrives: quantities become integers in the units
 //! that plugins use, labels and taints become interned [`Atom`]s, selectors become matchers that need no parsing. Compiled
-//! objects are immutable and shared by `Arc`; what changes is [`NodeInfo`], which its one owner (the cache) writes.
+//! objects are immutable and shared by `Arc`; only [`NodeInfo`] changes, and only its single owner (the cache) writes to it.
 //!
-//! The crate holds one piece of global state, the table of atoms, bounded as [`atom`] says. It must never know how objects
+//! The crate holds one piece of global state, the table of atoms, whose bound [`atom`] describes. It must never know how objects
 //! arrive, what time it is, or how a decision is made.
 
 pub mod atom;

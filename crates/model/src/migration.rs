@@ -1,8 +1,8 @@
-//! CSI migration: what a volume of an in-tree plugin becomes for the CSI driver that took the plugin's place.
+//! CSI migration: how a volume of an in-tree plugin appears to the CSI driver that replaced the plugin.
 //!
 //! The rules are those of `k8s.io/csi-translation-lib`: the driver's name, the volume's handle, and the volume's node affinity in
-//! terms of the driver's topology key. All three follow from the object alone, so they are computed when it is compiled;
-//! whether they apply depends on the node and is for the plugins to decide.
+//! terms of the driver's topology key. All three follow from the object alone, so they are computed when it is compiled; whether
+//! they apply depends on the node and is up to the plugins.
 
 use crate::node_selector::NodeSelector;
 use crate::{Atom, wire};
@@ -16,16 +16,16 @@ pub const BETA_REGION: &str = "failure-domain.beta.kubernetes.io/region";
 pub const ZONE: &str = "topology.kubernetes.io/zone";
 /// Label of the region.
 pub const REGION: &str = "topology.kubernetes.io/region";
-/// Separates the zones of a volume in several zones, in a label's value.
+/// Separates the zones in the label value of a volume that is in several zones.
 pub const ZONE_DELIMITER: &str = "__";
 
-/// A plugin that was once in the tree.
+/// A former in-tree volume plugin.
 struct Plugin {
     name: &'static str,
     driver: &'static str,
-    /// The driver's zone key, where the translation rewrites the topology.
+    /// The driver's topology key for zones, if the translation rewrites the topology.
     topology_key: Option<&'static str>,
-    /// Whether the scheduler takes its volumes for the driver's: its migration is complete.
+    /// Whether the scheduler counts its volumes as the driver's, because its migration is complete.
     counted: bool,
 }
 
@@ -72,18 +72,18 @@ const VSPHERE: Plugin = Plugin {
     counted: false,
 };
 
-/// What became of a provisioner.
+/// How a provisioner is affected by CSI migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provisioner {
-    /// Not one of the tree's: it is what it says.
+    /// Not an in-tree plugin: the name stands for itself.
     Own,
-    /// An in-tree plugin whose place this driver took.
+    /// An in-tree plugin that was replaced by this driver.
     Migrated(&'static str),
     /// An in-tree plugin whose volumes the scheduler does not count.
     Uncounted,
 }
 
-/// What became of the provisioner of a class.
+/// How the provisioner of a class is affected by CSI migration.
 #[must_use]
 pub fn provisioner(name: &str) -> Provisioner {
     let all = [&EBS, &GCE_PD, &CINDER, &AZURE_DISK, &PORTWORX, &AZURE_FILE, &VSPHERE];
@@ -99,7 +99,7 @@ pub fn provisioner(name: &str) -> Provisioner {
 pub struct MigratedVolume {
     /// Handle, unique per driver.
     pub handle: Box<str>,
-    /// Where the volume can be reached from, in terms of the driver's topology.
+    /// Which nodes can access the volume, in terms of the driver's topology.
     pub node_affinity: Option<NodeSelector>,
 }
 
@@ -108,14 +108,14 @@ pub struct MigratedVolume {
 pub struct InTreeSource {
     /// In-tree plugin such as `kubernetes.io/aws-ebs`.
     pub plugin: &'static str,
-    /// CSI driver that takes its place.
+    /// CSI driver that replaces it.
     pub driver: Atom,
-    /// The translation; the reason where there is none, in upstream's words.
+    /// The translation, or upstream's message if it fails.
     pub migrated: Result<MigratedVolume, Box<str>>,
 }
 
 impl InTreeSource {
-    /// The in-tree source of a volume, where it has one whose plugin's migration is complete.
+    /// The in-tree source of a volume, if it has one and the plugin's migration is complete.
     #[must_use]
     pub fn of(volume: &wire::PersistentVolume) -> Option<Self> {
         let spec = &volume.spec;
@@ -140,18 +140,18 @@ impl InTreeSource {
     }
 }
 
-/// What CSI migration makes of an inline volume.
+/// The result of CSI migration for an inline volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InlineMigration {
-    /// CSI driver that takes the plugin's place.
+    /// CSI driver that replaces the plugin.
     pub driver: Atom,
-    /// Handle, unique per driver; the reason where there is none, in upstream's words. Absent where the scheduler does not count
-    /// the plugin's volumes.
+    /// Handle, unique per driver, or upstream's message if there is none. Absent if the scheduler does not count the plugin's
+    /// volumes.
     pub handle: Option<Result<Box<str>, Box<str>>>,
 }
 
 impl InlineMigration {
-    /// Of an inline volume, where it is one of a migrated plugin.
+    /// The migration of an inline volume, if it belongs to a migrated plugin.
     #[must_use]
     pub fn of(volume: &wire::Volume) -> Option<Self> {
         let (plugin, handle) = if let Some(s) = &volume.aws_elastic_block_store {
@@ -175,7 +175,7 @@ impl InlineMigration {
     }
 }
 
-/// `aws://ZONE/vol-1` and `aws:///vol-1` mean `vol-1`; anything else is the handle itself.
+/// `aws://ZONE/vol-1` and `aws:///vol-1` become `vol-1`; anything else is used as the handle.
 fn ebs_handle(id: &str) -> Result<Box<str>, Box<str>> {
     let Some(rest) = id.strip_prefix("aws://") else { return Ok(id.into()) };
     let rest = rest.split('#').next().unwrap_or(rest);
@@ -191,7 +191,7 @@ fn ebs_handle(id: &str) -> Result<Box<str>, Box<str>> {
     Ok(name.into())
 }
 
-/// A path of a URL with its escapes resolved; else the escape that cannot be.
+/// The path of a URL with its escapes decoded, or the escape that is invalid.
 fn percent_decoded(path: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
@@ -256,8 +256,8 @@ fn azure_disk_handle(disk: &wire::AzureDisk) -> Result<Box<str>, Box<str>> {
     }
 }
 
-/// The volume's node affinity with the zone under the driver's key. Where the affinity does not name a zone, the volume's zone
-/// label does; a deprecated region key becomes the present one.
+/// The volume's node affinity with the zone under the driver's key. If the affinity does not name a zone, the volume's zone label
+/// is used; a deprecated region key is replaced by the current one.
 fn node_affinity(volume: &wire::PersistentVolume, topology_key: Option<&str>) -> Option<wire::NodeSelector> {
     let mut selector = volume.spec.node_affinity.as_ref().and_then(|a| a.required.clone());
     let Some(topology_key) = topology_key else { return selector };
@@ -411,7 +411,7 @@ mod tests {
                 {"key": "topology.cinder.csi.openstack.org/zone", "operator": "In", "values": ["z1", "z2"]},
             ]}]}))
         );
-        // The deprecated label counts where the present one is absent.
+        // The deprecated label is used if the current one is absent.
         let source = migrated(json!({
             "metadata": {"name": "v", "labels": {BETA_ZONE: "z1"}},
             "spec": {"cinder": {"volumeID": "c"}},

@@ -4,9 +4,10 @@ use crate::labels::Labels;
 use crate::resources::{Allocatable, ResourceError};
 use crate::taints::Taint;
 use crate::{Atom, wire};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// An image that a node reports: one name of it.
+/// An image that a node reports, under one of its names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeImage {
     /// A name of the image.
@@ -25,7 +26,7 @@ pub struct NodeError {
     pub error: ResourceError,
 }
 
-/// A compiled node. Immutable: a change of the object makes a new one.
+/// A compiled node. Immutable: each change of the object produces a new one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     /// Name.
@@ -40,24 +41,26 @@ pub struct Node {
     pub unschedulable: bool,
     /// Taints.
     pub taints: Box<[Taint]>,
-    /// What pods may use; all zero where no kubelet has reported yet, so that no pod fits.
+    /// What pods may use; all zero if no kubelet has reported yet, so that no pod fits.
     pub allocatable: Allocatable,
-    /// The same with bounded amounts, where one is beyond all bounds; see [`Node::bounded`].
+    /// The same with amounts clamped, present only if one exceeds the bound; see [`Node::bounded`].
     pub bounded_allocatable: Option<Box<Allocatable>>,
-    /// Images, each name on its own.
+    /// Images, one entry per name.
     pub images: Box<[NodeImage]>,
-    /// Type and status of each condition: a change of one is a cluster event.
+    /// Type and status of each condition, sorted by type: a change of one is a cluster event. Of several of one type the last one counts.
     pub conditions: Box<[(Atom, Atom)]>,
     /// Features that the kubelet declares, sorted.
     pub declared_features: Box<[Atom]>,
-    /// Annotations are compared, not read: a hash of them.
+    /// A hash of the annotations, which are compared but not read.
     pub annotations_hash: u64,
+    /// `spec.podPreemptionPolicy`, likewise.
+    pub preemption_policy_hash: u64,
     /// The object in full, as JSON: only where a plugin or an extender asks for it, since it is larger than all the rest.
     pub json: Option<Arc<str>>,
 }
 
 impl Node {
-    /// The node, offering no amount beyond [`AMOUNT_MAX`](crate::resources::AMOUNT_MAX). See [`Pod::bounded`](crate::Pod::bounded).
+    /// The node with no amount beyond [`AMOUNT_MAX`](crate::resources::AMOUNT_MAX). See [`Pod::bounded`](crate::Pod::bounded).
     #[must_use]
     pub fn bounded(self: Arc<Self>) -> Arc<Self> {
         let Some(allocatable) = &self.bounded_allocatable else { return self };
@@ -79,6 +82,8 @@ impl Node {
         let mut declared_features: Vec<Atom> =
             status.declared_features.iter().map(|f| Atom::new(f)).collect();
         declared_features.sort();
+        let conditions: BTreeMap<Atom, Atom> =
+            status.conditions.iter().map(|c| (Atom::new(&c.kind), Atom::new(&c.status))).collect();
         Ok(Self {
             name: Atom::new(&node.metadata.name),
             uid: node.metadata.uid.clone(),
@@ -95,24 +100,22 @@ impl Node {
                     i.names.iter().map(|n| NodeImage { name: Atom::new(n), size_bytes: i.size_bytes })
                 })
                 .collect(),
-            conditions: status
-                .conditions
-                .iter()
-                .map(|c| (Atom::new(&c.kind), Atom::new(&c.status)))
-                .collect(),
+            conditions: conditions.into_iter().collect(),
             declared_features: declared_features.into(),
             annotations_hash: hash(&node.metadata.annotations),
+            preemption_policy_hash: hash(&node.spec.pod_preemption_policy),
             json: None,
         })
     }
 
-    /// The same node, with the object in full.
+    /// The same node with the complete object attached.
     #[must_use]
     pub fn with_json(self, json: &str) -> Self {
         Self { json: Some(json.into()), ..self }
     }
 
-    /// The key of the node's zone in the round-robin order: region and zone, deprecated labels first; empty without both.
+    /// The key of the node's zone in the round-robin order: region and zone, with deprecated labels preferred; empty if it has
+    /// neither.
     ///
     /// Source: `GetZoneKey` in `k8s.io/component-helpers/node/topology`.
     #[must_use]
@@ -130,7 +133,7 @@ impl Node {
                 if region.is_empty() && zone.is_empty() {
                     String::new()
                 } else {
-                    // A separator that no label value can hold.
+                    // A separator that no label value can contain.
                     format!("{region}:\0:{zone}")
                 }
             }
@@ -138,7 +141,7 @@ impl Node {
     }
 }
 
-/// A hash of what is compared and not read.
+/// A hash of data that is compared but not read.
 pub(crate) fn hash(value: &impl std::hash::Hash) -> u64 {
     use std::hash::Hasher;
     let mut hasher = rustc_hash::FxHasher::default();

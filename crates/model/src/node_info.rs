@@ -6,12 +6,12 @@ use crate::{Atom, HostPort, LabelSelector, Node, Pod, Volume, VolumeSource};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// An image on a node, as ImageLocality reads it.
+/// An image on a node, as used by ImageLocality.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageState {
-    /// Size in bytes, as the first node that reported the name gave it.
+    /// Size in bytes, as given by the first node that reported the name.
     pub size_bytes: i64,
-    /// Number of nodes that have the image, as of the moment when this node was last brought into the snapshot.
+    /// Number of nodes that have the image, as of the last update of this node in the snapshot.
     pub node_count: usize,
 }
 
@@ -20,7 +20,7 @@ pub struct ImageState {
 struct ClaimUse {
     /// Volumes that name it.
     named: u32,
-    /// Generic ephemeral volumes for which it is made.
+    /// Generic ephemeral volumes that the claim belongs to.
     ephemeral: u32,
 }
 
@@ -42,9 +42,9 @@ pub struct NodeInfo {
     requested: Resources,
     non_zero_milli_cpu: i64,
     non_zero_memory: i64,
-    /// Claims in use (`namespace/name`), with the number of volumes through which they are.
+    /// Claims in use (`namespace/name`), with the number of volumes that use each.
     claims: BTreeMap<Box<str>, ClaimUse>,
-    /// Number of inline volumes that count for a CSI driver.
+    /// Number of inline volumes that count toward a CSI driver's limit.
     inline_attachable: u32,
     images: Arc<[(Atom, ImageState)]>,
     /// The lowest priority of the pods.
@@ -92,7 +92,7 @@ impl NodeInfo {
         &self.pods
     }
 
-    /// All pods on the node that the selector may mean: either all, or none where that is known without a look at them.
+    /// The pods on the node that the selector may match: all of them, or none if that is known without looking at them.
     #[must_use]
     #[inline]
     pub fn pods_for(&self, selector: &LabelSelector) -> &[Arc<Pod>] {
@@ -111,25 +111,25 @@ impl NodeInfo {
         &self.pods_with_required_anti_affinity
     }
 
-    /// Host ports in use, a set.
+    /// Host ports in use, without duplicates.
     #[must_use]
     pub fn used_ports(&self) -> &[HostPort] {
         &self.used_ports
     }
 
-    /// Sum of what the pods ask for.
+    /// Sum of the pods' requests.
     #[must_use]
     pub fn requested(&self) -> &Resources {
         &self.requested
     }
 
-    /// Sum of the pods' CPU requests in milli-CPU, with the default for containers without one.
+    /// Sum of the pods' CPU requests in milli-CPU, with the default for containers that have none.
     #[must_use]
     pub fn non_zero_milli_cpu(&self) -> i64 {
         self.non_zero_milli_cpu
     }
 
-    /// Sum of the pods' memory requests in bytes, with the default for containers without one.
+    /// Sum of the pods' memory requests in bytes, with the default for containers that have none.
     #[must_use]
     pub fn non_zero_memory(&self) -> i64 {
         self.non_zero_memory
@@ -140,24 +140,25 @@ impl NodeInfo {
         self.all_claims().filter(|(_, named)| *named).map(|(claim, _)| claim)
     }
 
-    /// Claims in use by pods on the node, as `namespace/name`, sorted: by name (`true`), or through generic ephemeral volumes alone.
+    /// Claims in use by pods on the node, as `namespace/name`, sorted. `true`: by name; `false`: only through generic ephemeral
+    /// volumes.
     pub fn all_claims(&self) -> impl Iterator<Item = (&str, bool)> {
         self.claims.iter().map(|(claim, volumes)| (&**claim, volumes.named > 0))
     }
 
-    /// Whether pods on the node have inline volumes that count for a CSI driver.
+    /// Whether pods on the node have inline volumes that count toward a CSI driver's limit.
     #[must_use]
     pub fn has_inline_attachable(&self) -> bool {
         self.inline_attachable > 0
     }
 
-    /// The lowest priority of the pods on the node; none without pods.
+    /// The lowest priority of the pods on the node; `None` without pods.
     #[must_use]
     pub fn lowest_priority(&self) -> Option<i32> {
         self.lowest_priority
     }
 
-    /// The image's state, where the node has it.
+    /// The image's state, if the node has it.
     #[must_use]
     pub fn image(&self, name: &Atom) -> Option<ImageState> {
         let at = self.images.binary_search_by(|(n, _)| n.cmp(name)).ok()?;
@@ -169,7 +170,7 @@ impl NodeInfo {
         self.images.iter()
     }
 
-    /// Whether the other has the same node object and image states, whatever pods are on it.
+    /// Whether both have the same node object and image states, so that at most their pods differ.
     #[must_use]
     pub fn differs_by_pods_only(&self, other: &Self) -> bool {
         let same_images = Arc::ptr_eq(&self.images, &other.images) || self.images == other.images;
@@ -226,17 +227,17 @@ impl NodeInfo {
         self.pods.push(pod);
     }
 
-    /// Counts the host ports in use anew, from the pods that are there. [`NodeInfo::remove_pod`] alone forgets, as upstream does, a
-    /// port that another pod still uses; two pods have the same port where different schedulers placed them.
+    /// Recomputes the host ports in use from the pods. [`NodeInfo::remove_pod`] alone frees a port even if another pod still uses
+    /// it, as upstream does; two pods can have the same port if different schedulers placed them.
     pub fn recount_ports(&mut self) {
         self.used_ports = self.pods.iter().flat_map(|pod| pod.host_ports.iter().cloned()).collect();
         self.used_ports.sort_unstable();
         self.used_ports.dedup();
     }
 
-    /// Removes the pod with this UID and returns it: with the sums that it brought in.
+    /// Removes the pod with this UID and returns it, with the requests that it added to the sums.
     ///
-    /// The last pod takes its place, as upstream does, so the order of pods is not that of arrival.
+    /// The last pod takes its place, as upstream, so the pods are not in order of arrival.
     pub fn remove_pod(&mut self, uid: &crate::Uid) -> Option<Arc<Pod>> {
         let at = self.pods.iter().position(|p| p.uid == *uid)?;
         let pod = self.pods.swap_remove(at);
@@ -253,7 +254,7 @@ impl NodeInfo {
         self.requested.sub_assign(&requests.on_node);
         self.non_zero_milli_cpu = self.non_zero_milli_cpu.wrapping_sub(requests.non_zero_milli_cpu);
         self.non_zero_memory = self.non_zero_memory.wrapping_sub(requests.non_zero_memory);
-        // A set, as upstream: of two pods with the same port the first to go frees it.
+        // A set, as upstream: of two pods with the same port, the first to leave frees it.
         for port in &pod.host_ports {
             if let Ok(at) = self.used_ports.binary_search(port) {
                 self.used_ports.remove(at);
@@ -274,8 +275,8 @@ impl NodeInfo {
 }
 
 impl NodeInfo {
-    /// The node as it is for everybody but the pod with this UID. Unlike after [`Self::remove_pod`], a host port that another pod
-    /// uses as well stays in use.
+    /// The node without the pod with this UID. Unlike after [`Self::remove_pod`], a host port that another pod uses too stays in
+    /// use.
     #[must_use]
     pub fn without_pod(&self, uid: &crate::Uid) -> Self {
         let mut without = self.clone();
@@ -284,7 +285,7 @@ impl NodeInfo {
         without
     }
 
-    /// Whether it is the other with the pod with this UID added last, and nothing else.
+    /// Whether this is `other` with exactly one more pod, the one with this UID, added last.
     #[must_use]
     pub fn is_with_pod(&self, other: &Self, uid: &crate::Uid) -> bool {
         let Some((last, others)) = self.pods.split_last() else { return false };
@@ -345,7 +346,7 @@ mod tests {
             let wire: wire::Pod = serde_json::from_value(pod).expect("a pod");
             info.add_pod(Arc::new(Pod::new(&wire).expect("a pod that compiles")));
             if at >= 30 {
-                // At times the oldest one, at times one in the middle.
+                // Sometimes the oldest one, sometimes one in the middle.
                 info.remove_pod(&Uid::from(&*format!("{}", at - 30 + at % 7)))
                     .map_or_else(|| info.remove_pod(&Uid::from(&*format!("{}", at - 30))), Some);
             }

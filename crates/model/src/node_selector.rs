@@ -11,7 +11,7 @@ use std::fmt;
 /// A requirement on `metadata.name`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FieldRequirement {
-    /// Field; only `metadata.name` exists on nodes, any other is empty.
+    /// Field; nodes have only `metadata.name`, any other field is empty.
     pub field: Atom,
     /// `In` (equal) or `NotIn` (different).
     pub equal: bool,
@@ -20,7 +20,7 @@ pub struct FieldRequirement {
 }
 
 impl FieldRequirement {
-    /// Whether a node of the name meets the requirement. Any other field is empty on every node.
+    /// Whether a node with this name meets the requirement. Any other field is empty on every node.
     #[must_use]
     pub fn matches(&self, name: &Atom) -> bool {
         let value = if self.field == "metadata.name" { name.as_str() } else { "" };
@@ -43,16 +43,16 @@ pub struct NodeSelectorTerm {
     pub labels: Box<[Requirement]>,
     /// Requirements on fields.
     pub fields: Box<[FieldRequirement]>,
-    /// Why the term cannot be evaluated, if so: it then matches nothing.
+    /// Why the term cannot be evaluated; if set, the term matches nothing.
     pub error: Option<SelectorError>,
-    /// What is wrong with the term, one by one: what [`NodeSelectorTerm::error`] says in one text.
+    /// The individual problems that [`NodeSelectorTerm::error`] combines into one text.
     pub problems: Box<[Box<str>]>,
-    /// Names that `metadata.name In` lists, one list for each such requirement as written; for the node set of PreFilter.
+    /// The names that `metadata.name In` lists, one list per requirement as written; used for PreFilter's node set.
     pub name_lists: Box<[Box<[Atom]>]>,
 }
 
 impl NodeSelectorTerm {
-    /// Compiles a term; what is wrong in it is kept in [`NodeSelectorTerm::error`].
+    /// Compiles a term; problems are kept in [`NodeSelectorTerm::error`].
     #[must_use]
     pub fn new(term: &wire::NodeSelectorTerm) -> Self {
         let mut errors = Vec::new();
@@ -90,13 +90,13 @@ impl NodeSelectorTerm {
         }
     }
 
-    /// Whether nothing is required: such a term matches nothing.
+    /// Whether the term has no requirements; such a term matches nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.error.is_none() && self.labels.is_empty() && self.fields.is_empty()
     }
 
-    /// Whether the node meets the term.
+    /// Whether the node matches the term.
     #[must_use]
     pub fn matches(&self, name: &Atom, labels: &Labels) -> bool {
         !self.is_empty()
@@ -120,15 +120,15 @@ impl NodeSelector {
         Self { terms: selector.node_selector_terms.iter().map(NodeSelectorTerm::new).collect() }
     }
 
-    /// Whether the node meets one of the terms. Without terms it meets none.
+    /// Whether the node matches one of the terms. Without terms, no node matches.
     #[must_use]
     pub fn matches(&self, name: &Atom, labels: &Labels) -> bool {
         self.terms.iter().any(|term| term.matches(name, labels))
     }
 
-    /// Whether a node with these labels meets one of the terms, whatever the terms say about fields.
+    /// Whether a node with these labels matches one of the terms, ignoring requirements on fields.
     ///
-    /// Volumes' node affinity is evaluated so: upstream asks about a node without a name, and then leaves fields out.
+    /// Used for volumes' node affinity: upstream evaluates it against a node without a name, and then ignores fields.
     #[must_use]
     pub fn matches_labels(&self, labels: &Labels) -> bool {
         self.terms.iter().any(|term| {
@@ -136,13 +136,13 @@ impl NodeSelector {
         })
     }
 
-    /// The errors of the terms, each with its place, as upstream joins them.
+    /// The errors of the terms with their indices, as upstream joins them.
     pub fn errors(&self) -> impl Iterator<Item = (usize, &SelectorError)> {
         self.terms.iter().enumerate().filter_map(|(i, t)| t.error.as_ref().map(|e| (i, e)))
     }
 }
 
-/// Compiles a requirement on labels; else all that is wrong with it, each with its place.
+/// Compiles a requirement on labels, or returns everything that is wrong with it, with paths.
 fn node_requirement(expression: &wire::SelectorRequirement) -> Result<Requirement, Vec<String>> {
     let values_must =
         |rule: &str| format!("values: Invalid value: {}: {rule}", label_syntax::shown(&expression.values));

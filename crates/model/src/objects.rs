@@ -1,6 +1,6 @@
 //! The other objects that plugins read: namespaces, workloads, budgets, volumes and CSI objects.
 //!
-//! [`Objects`] holds them by name. Its one owner writes it between cycles; plugins read it during one.
+//! [`Objects`] holds them by name. Its single owner writes it between cycles; plugins read it during a cycle.
 
 mod kind;
 mod own;
@@ -41,15 +41,15 @@ impl ObjectName {
         Self { namespace: namespace.clone(), name: name.into() }
     }
 
-    /// Of a namespaced object. One without a namespace, as files have it, is in `default`.
+    /// The name of a namespaced object. If the namespace is missing, as it may be in files, it is `default`.
     fn of(meta: &wire::ObjectMeta) -> Self {
         let namespace = if meta.namespace.is_empty() { "default" } else { &meta.namespace };
         Self { namespace: Atom::new(namespace), name: meta.name.clone() }
     }
 }
 
-/// Namespace and name, owned or borrowed: what maps by [`ObjectName`] are searched by, so that a look-up in the middle of a
-/// cycle allocates nothing.
+/// Namespace and name, owned or borrowed: the key for lookups in maps by [`ObjectName`], so that a lookup during a cycle does not
+/// allocate.
 pub trait NameParts {
     /// Namespace and name.
     fn parts(&self) -> (&Atom, &str);
@@ -101,10 +101,10 @@ impl std::fmt::Display for ObjectName {
     }
 }
 
-/// A Service, ReplicationController, ReplicaSet or StatefulSet: what it selects.
+/// A Service, ReplicationController, ReplicaSet or StatefulSet, reduced to its selector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
-    /// The selector; an error where it is invalid.
+    /// The selector, or an error if it is invalid.
     pub selector: Result<LabelSelector, SelectorError>,
     /// Whether the object has a selector at all.
     pub has_selector: bool,
@@ -117,19 +117,19 @@ pub struct DisruptionBudget {
     pub selector: Result<LabelSelector, SelectorError>,
     /// Disruptions allowed now.
     pub disruptions_allowed: i32,
-    /// Pods whose disruption is under way, by name.
+    /// Names of the pods whose disruption is in progress.
     pub disrupted_pods: BTreeSet<Box<str>>,
 }
 
 impl DisruptionBudget {
-    /// Whether it can protect a pod at all. An empty selector means no pod here, like an absent one.
+    /// Whether it can protect any pod. Here, an empty selector selects no pods, like an absent one.
     #[must_use]
     pub fn protects_pods(&self) -> bool {
         self.selector.as_ref().is_ok_and(|selector| !selector.is_everything() && !selector.is_nothing())
     }
 
-    /// Whether the eviction of a pod uses up a disruption of this budget, which is in the namespace: the budget protects the pod (one
-    /// without labels is protected by none), and does not count it as disrupted already.
+    /// Whether evicting the pod uses up a disruption of this budget, which is in `namespace`: the budget protects the pod (a pod
+    /// without labels is never protected) and does not count it as disrupted already.
     ///
     /// Source of the rule: `filterPodsWithPDBViolation` in `pkg/scheduler/framework/preemption`.
     #[must_use]
@@ -145,7 +145,7 @@ impl DisruptionBudget {
 /// An object of one of the kinds of [`Objects`], compiled.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Object {
-    /// A namespace: its labels.
+    /// A namespace, with its labels.
     Namespace(Atom, Labels),
     /// A Service.
     Service(ObjectName, Workload),
@@ -171,9 +171,9 @@ pub enum Object {
     StorageCapacity(ObjectName, StorageCapacity),
     /// A VolumeAttachment.
     VolumeAttachment(Box<str>, VolumeAttachment),
-    /// A DeviceClass: the extended resource that it names.
+    /// A DeviceClass, with the extended resource that it names.
     DeviceClass(Atom, Option<Atom>),
-    /// An object that a plugin reads as a type of its own.
+    /// An object that a plugin reads as its own type.
     Own(OwnObject),
 }
 
@@ -271,7 +271,7 @@ impl Object {
         )
     }
 
-    /// Its kind.
+    /// The object's kind.
     #[must_use]
     pub fn kind(&self) -> ObjectKind {
         match self {
@@ -293,7 +293,7 @@ impl Object {
         }
     }
 
-    /// Whether it may concern single nodes: what is attached to them, and the volumes of their pods.
+    /// Whether it may affect individual nodes: what is attached to them, and the volumes of their pods.
     fn is_storage(&self) -> bool {
         matches!(
             self,
@@ -304,7 +304,7 @@ impl Object {
         )
     }
 
-    /// Its name.
+    /// The object's name.
     #[must_use]
     pub fn name(&self) -> ObjectName {
         let cluster = |name: &str| ObjectName { namespace: Atom::default(), name: name.into() };

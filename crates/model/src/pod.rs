@@ -1,4 +1,4 @@
-//! Pods, compiled: what every plugin may read, in the form in which it is read.
+//! Pods, compiled: everything that plugins may read, in a form that is cheap to read.
 
 mod affinity;
 mod spread;
@@ -12,15 +12,17 @@ use crate::labels::Labels;
 use crate::resources::{PodRequests, ResourceError};
 use crate::taints::Toleration;
 use crate::time::Timestamp;
+use crate::trimmed::placed;
 use crate::{Atom, wire};
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-/// The name that a pod has where it names no scheduler.
+/// The scheduler name of a pod that does not specify one.
 pub const DEFAULT_SCHEDULER_NAME: &str = "default-scheduler";
 
-/// UID of an object: what tells a pod from a later one of the same name.
+/// UID of an object: distinguishes a pod from a later one with the same name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Uid(Arc<str>);
 
@@ -47,16 +49,16 @@ impl fmt::Display for Uid {
 /// A host port that a pod wants or has.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostPort {
-    /// Address; `0.0.0.0` where none is given.
+    /// Address; `0.0.0.0` if none is given.
     pub ip: Atom,
-    /// Protocol; `TCP` where none is given.
+    /// Protocol; `TCP` if none is given.
     pub protocol: Atom,
     /// Port.
     pub port: i32,
 }
 
 impl HostPort {
-    /// Whether two ports cannot both be had: the same protocol and number, and the same address or one of them all addresses.
+    /// Whether two ports conflict: same protocol and number, and the same address or one of them `0.0.0.0`.
     #[must_use]
     pub fn conflicts(&self, other: &Self) -> bool {
         const ALL: &str = "0.0.0.0";
@@ -66,7 +68,7 @@ impl HostPort {
     }
 }
 
-/// `8080/TCP`, with the address before it where one is given.
+/// `8080/TCP`, prefixed with the address if one is given.
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.ip != "0.0.0.0" {
@@ -89,7 +91,7 @@ pub struct Owner {
     pub uid: Box<str>,
 }
 
-/// A condition as the pod's status has it.
+/// A condition of the pod's status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodCondition {
     /// `True`, `False`, `Unknown`.
@@ -112,13 +114,13 @@ pub struct PodError {
     pub error: ResourceError,
 }
 
-/// A compiled pod. Immutable: a change of the object makes a new one. Nearly all of it is shared by clones, so a pod that is placed
-/// ([`Pod::on_node`]) costs no copy; those fields are read as the pod's own.
+/// A compiled pod. Immutable: each change of the object produces a new one. Clones share nearly all of it, so placing a pod on a
+/// node ([`Pod::on_node`]) copies little; the shared fields are read through `Deref`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pod {
     /// Node, once bound.
     pub node_name: Option<Atom>,
-    // What is asked of every pod on every node: it is at hand without a look at the rest.
+    // These are read for every pod on every node, so they are stored inline.
     /// Namespace.
     pub namespace: Atom,
     /// Labels.
@@ -137,13 +139,13 @@ impl Deref for Pod {
 }
 
 impl DerefMut for Pod {
-    /// Copies what is shared with a clone.
+    /// Copies the content if a clone shares it.
     fn deref_mut(&mut self) -> &mut PodContent {
         Arc::make_mut(&mut self.content)
     }
 }
 
-/// What a [`Pod`] is beside that.
+/// The rest of a [`Pod`], shared between clones.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PodContent {
     /// UID.
@@ -158,23 +160,23 @@ pub struct PodContent {
     pub controller: Option<Box<Owner>>,
     /// Phase Succeeded or Failed.
     pub terminal: bool,
-    /// The scheduler that the pod asks for.
+    /// The scheduler that the pod specifies.
     pub scheduler_name: Atom,
-    /// Node promised to the pod.
+    /// Node that the pod is nominated to.
     pub nominated_node_name: Option<Atom>,
     /// Priority.
     pub priority: i32,
     /// `preemptionPolicy: Never`.
     pub never_preempts: bool,
-    /// When the kubelet took it on.
+    /// When the kubelet accepted it.
     pub start_time: Option<Timestamp>,
-    /// What it asks for.
+    /// Resource requests.
     pub requests: PodRequests,
-    /// The same with bounded amounts, where one is beyond all bounds; see [`Pod::bounded`].
+    /// The same with amounts clamped, present only if one exceeds the bound; see [`Pod::bounded`].
     pub bounded_requests: Option<Box<PodRequests>>,
     /// `spec.nodeSelector`, sorted by key.
     pub node_selector: Labels,
-    /// Affinity and anti-affinity, where any is given.
+    /// Affinity and anti-affinity, if any is given.
     pub affinity: Option<Box<Affinity>>,
     /// Tolerations.
     pub tolerations: Box<[Toleration]>,
@@ -184,29 +186,30 @@ pub struct PodContent {
     pub scheduling_gates: Box<[Atom]>,
     /// Host ports of app containers and sidecars.
     pub host_ports: Box<[HostPort]>,
-    /// Images of app containers, init containers and image volumes, with a tag where none was written.
+    /// Images of app containers, init containers and image volumes; `:latest` is added if no tag was written.
     pub images: Box<[Atom]>,
     /// Volumes with a source that scheduling reads.
     pub volumes: Box<[Volume]>,
     /// Uses resource claims.
     pub has_resource_claims: bool,
-    /// Generated claims in the status are compared, not read: a hash of them.
+    /// A hash of the generated claims in the status, which are compared but not read.
     pub claim_statuses_hash: u64,
-    /// A claim stands for some of its extended resources (`status.extendedResourceClaimStatus`).
+    /// A claim provides some of its extended resources (`status.extendedResourceClaimStatus`).
     pub has_extended_resource_claim: bool,
     /// Features that the node must declare (see NodeDeclaredFeatures).
     pub required_features: Box<[Atom]>,
-    /// `PodScheduled`, as the status has it.
+    /// The `PodScheduled` condition of the status.
     pub scheduled_condition: Option<Box<PodCondition>>,
     /// The status says that a scheduler is preempting it: `DisruptionTarget=True`, reason `PreemptionByScheduler`.
     pub preempted_by_scheduler: bool,
-    /// The object in full, as JSON: only where a plugin or an extender asks for it, since it is larger than all the rest.
+    /// The complete object as JSON, kept only if a plugin or an extender asks for it, since it is larger than everything else
+    /// together.
     pub json: Option<Arc<str>>,
 }
 
 impl Pod {
-    /// The pod, asking for no amount beyond [`AMOUNT_MAX`](crate::resources::AMOUNT_MAX). Beyond it upstream's integers overflow:
-    /// sums turn negative, scores leave their range, and a request that fits nowhere becomes none.
+    /// The pod with no requested amount beyond [`AMOUNT_MAX`](crate::resources::AMOUNT_MAX). Beyond it, upstream's integers
+    /// overflow: sums become negative, scores leave their range, and a request that fits nowhere becomes no request at all.
     #[must_use]
     pub fn bounded(self: Arc<Self>) -> Arc<Self> {
         let Some(requests) = &self.bounded_requests else { return self };
@@ -219,7 +222,7 @@ impl Pod {
     /// Compiles a pod.
     ///
     /// # Errors
-    /// A quantity that does not parse: the API server refuses those, so it is met in files only.
+    /// A quantity that does not parse. The API server rejects those, so this happens only with objects from files.
     pub fn new(pod: &wire::Pod) -> Result<Self, PodError> {
         let meta = &pod.metadata;
         let spec = &pod.spec;
@@ -297,7 +300,7 @@ impl Pod {
         })
     }
 
-    /// The same pod, with the object in full.
+    /// The same pod with the complete object attached.
     #[must_use]
     pub fn with_json(mut self, json: &str) -> Self {
         self.json = Some(json.into());
@@ -310,10 +313,33 @@ impl Pod {
         format!("{}/{}", self.namespace, self.name)
     }
 
-    /// The same pod as placed on a node.
+    /// The same pod, assigned to a node.
     #[must_use]
     pub fn on_node(&self, node: &Atom) -> Self {
         Self { node_name: Some(node.clone()), ..self.clone() }
+    }
+
+    /// The same pod as if nobody had placed it: on no node and nominated to none, in the object in full too.
+    #[must_use]
+    pub fn off_its_node(&self) -> Self {
+        let mut pod = Self { node_name: None, ..self.clone() };
+        // What is shared is copied where something changes only.
+        if pod.nominated_node_name.is_some() {
+            pod.nominated_node_name = None;
+        }
+        if let Some(json) = self.json.as_deref().and_then(without_node) {
+            pod.json = Some(json.into());
+        }
+        pod
+    }
+
+    /// The object in full, where it is at hand, with the node on which the pod is assumed: until the API server has bound it, its text names
+    /// none.
+    #[must_use]
+    pub fn whole(&self) -> Option<Cow<'_, str>> {
+        let text = self.json.as_deref()?;
+        let placed = self.node_name.as_ref().and_then(|node| placed(text, node.as_str()));
+        Some(placed.map_or(Cow::Borrowed(text), Cow::Owned))
     }
 
     /// Name of the claim behind a volume of this pod: given, or `POD-VOLUME` for a generic ephemeral volume.
@@ -337,6 +363,17 @@ impl Pod {
     pub fn has_required_anti_affinity(&self) -> bool {
         self.affinity.as_ref().is_some_and(|a| !a.required_anti_affinity.is_empty())
     }
+}
+
+/// The text of a pod without the node that it is on or nominated to, where it names one.
+fn without_node(json: &str) -> Option<String> {
+    let mut object: serde_json::Value = serde_json::from_str(json).ok()?;
+    let mut is_changed = false;
+    for (part, field) in [("spec", "nodeName"), ("status", "nominatedNodeName")] {
+        let fields = object.get_mut(part).and_then(serde_json::Value::as_object_mut);
+        is_changed |= fields.is_some_and(|fields| fields.remove(field).is_some());
+    }
+    is_changed.then(|| object.to_string())
 }
 
 /// Sidecars are init containers that go on running.
@@ -367,9 +404,29 @@ fn images(spec: &wire::PodSpec) -> Box<[Atom]> {
         .chain(spec.init_containers.iter().map(|c| &*c.image))
         .chain(volumes)
         .map(|image| {
-            // A tag is what stands after a colon in the last part of the path; without one `latest` is meant.
+            // A tag follows a colon in the last part of the path; without one, `latest` is implied.
             let last_part = image.rsplit('/').next().unwrap_or(image);
             if last_part.contains(':') { Atom::new(image) } else { Atom::new(&format!("{image}:latest")) }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_off_its_node_names_it_nowhere() {
+        let compiled = |text: &str| {
+            let wire: wire::Pod = serde_json::from_str(text).expect("a pod");
+            Pod::new(&wire).expect("it compiles").with_json(text)
+        };
+        let placed = compiled(
+            r#"{"metadata":{"name":"a"},"spec":{"nodeName":"n1","priority":7},"status":{"nominatedNodeName":"n2","phase":"Running"}}"#,
+        );
+        let waiting =
+            compiled(r#"{"metadata":{"name":"a"},"spec":{"priority":7},"status":{"phase":"Running"}}"#);
+        assert_eq!(placed.off_its_node(), waiting);
+        assert_eq!(waiting.off_its_node(), waiting);
+    }
 }

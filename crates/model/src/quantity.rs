@@ -1,16 +1,17 @@
 //! Quantities of resources, with the results of `k8s.io/apimachinery/pkg/api/resource` 0.36.
 //!
-//! A quantity is exact. Upstream keeps one in either of two forms, and the form shows once a number leaves 64 bits: the
-//! small one (a 64-bit mantissa and a power of ten) yields what a wrapped multiplication leaves or 0, the large one the low
-//! 64 bits. Nobody has 2^63 bytes, but a pod may ask for them and kube-scheduler has an answer, so both forms are kept.
+//! Quantities are exact. Upstream keeps a quantity in one of two forms, which behave differently once a number leaves 64 bits:
+//! the small one (a 64-bit mantissa and a power of ten) yields the result of a wrapping multiplication or 0, the large one yields
+//! the low 64 bits. No machine has 2^63 bytes, but a pod may request them and kube-scheduler gives an answer, so both forms are
+//! reproduced.
 
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 
 /// An exact amount: `mantissa * 10^exponent`.
 ///
-/// A number that has more digits than 127 bits of mantissa can hold, which takes some 10^29 units, is cut off there, and
-/// [`Quantity::value`] of it is the nearest `i64`. Below that, results are upstream's, what it does on overflow included.
+/// A number with more digits than a 127-bit mantissa can hold (at least some 10^29 units) is clamped, and its [`Quantity::value`]
+/// is the nearest `i64`. Below that, results equal upstream's, including overflow.
 #[derive(Clone, Copy, Debug)]
 pub struct Quantity {
     mantissa: i128,
@@ -18,22 +19,22 @@ pub struct Quantity {
     form: Form,
 }
 
-/// How upstream holds the number; see the module's text.
+/// Which form upstream holds the number in; see the module documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// The mantissa fits an `i64` and the exponent is at least that of nano.
+    /// The mantissa fits an `i64` and the exponent is at least -9 (nano).
     Small,
-    /// A decimal without bounds.
+    /// An arbitrary-precision decimal.
     Large,
 }
 
-/// Why a text is not a quantity.
+/// Why a text is not a valid quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuantityError {
     /// Not `[sign]digits[.digits][suffix]`.
     #[error("it is not a number with an optional suffix")]
     Form,
-    /// No digit where one is needed.
+    /// A digit is missing where one is required.
     #[error("its number has no digits")]
     Number,
     /// A suffix that means nothing.
@@ -43,23 +44,23 @@ pub enum QuantityError {
     Suffix,
 }
 
-/// The finest unit: smaller amounts are rounded to it, away from zero.
+/// The finest unit: smaller amounts are rounded up to it, away from zero.
 const NANO: i32 = -9;
 const MILLI: i32 = -3;
 /// Decimal digits that always fit an `i64`.
 const SMALL_DIGITS: usize = 18;
 
 impl Quantity {
-    /// Nothing.
+    /// Zero.
     pub const ZERO: Self = Self::small(0, 0);
 
-    /// So many units: cores, bytes, devices.
+    /// A number of units: cores, bytes, devices.
     #[must_use]
     pub const fn from_units(units: i64) -> Self {
         Self::small(units, 0)
     }
 
-    /// So many thousandths of a unit.
+    /// A number of thousandths of a unit.
     #[must_use]
     pub const fn from_milli(milli: i64) -> Self {
         Self::small(milli, MILLI)
@@ -73,10 +74,10 @@ impl Quantity {
         Self { mantissa, exponent, form: Form::Large }
     }
 
-    /// Reads a quantity as `ParseQuantity` does. Space around the text is an error here; JSON decoding upstream trims it.
+    /// Parses a quantity as `ParseQuantity` does. Surrounding space is an error here; upstream's JSON decoding trims it.
     ///
     /// # Errors
-    /// If the text is no quantity.
+    /// If the text is not a quantity.
     pub fn parse(text: &str) -> Result<Self, QuantityError> {
         let parts = Parts::split(text)?;
         let scale = Scale::of(parts.suffix)?;
@@ -123,10 +124,10 @@ impl Quantity {
         self.saturating_add(Self { mantissa: negated(other.mantissa), ..other })
     }
 
-    /// The greater of the two, `self` where they are equal.
+    /// The greater of the two; `self` if they are equal.
     ///
-    /// Upstream's comparison turns its receiver into the large form where the other side is large, and the accumulated
-    /// maximum then keeps that copy.
+    /// Upstream's comparison converts its receiver to the large form if the other side is large, and the accumulated maximum then
+    /// keeps that copy.
     #[must_use]
     pub fn max(self, other: Self) -> Self {
         match other.cmp(&self) {
@@ -136,7 +137,7 @@ impl Quantity {
         }
     }
 
-    /// The sum of two small ones, where it is small too.
+    /// The sum of two small ones, if it is small too.
     fn small_sum(self, other: Self) -> Option<Self> {
         if other.mantissa == 0 {
             return Some(self);
@@ -174,20 +175,20 @@ impl Quantity {
     }
 
     fn small_scaled(self, exponent: i32) -> i64 {
-        // The form's mantissa fits.
+        // A small mantissa fits an `i64`.
         let mantissa = self.mantissa as i64;
         if mantissa == 0 || self.exponent == exponent {
             return mantissa;
         }
         if self.exponent < exponent {
-            // At most nine digits are cut, so the power fits.
+            // At most nine digits are cut off, so the power fits.
             let power = 10_i64.pow(self.exponent.abs_diff(exponent));
             return mantissa / power + (mantissa % power).signum();
         }
         match self.exponent.abs_diff(exponent) {
-            // For these powers upstream multiplies once and hands out what is left after an overflow…
+            // For these powers upstream multiplies without an overflow check and returns the wrapped result…
             digits @ (1 | 2 | 3 | 6 | 9) if mantissa != i64::MIN => mantissa.wrapping_mul(10_i64.pow(digits)),
-            // …for all others it gives up with 0.
+            // …for all others it returns 0 on overflow.
             digits => 10_i64.checked_pow(digits).and_then(|power| mantissa.checked_mul(power)).unwrap_or(0),
         }
     }
@@ -201,10 +202,11 @@ impl Quantity {
         let low = self.mantissa as i64;
         let digits = self.exponent.abs_diff(exponent);
         if self.exponent >= exponent {
-            // From 10^19 on upstream's power, computed in floating point, comes out as the least integer (on x86-64).
+            // From 10^19 on, upstream's power, computed in floating point, becomes the smallest integer (on x86-64).
             return low.wrapping_mul(10_i64.checked_pow(digits).unwrap_or(i64::MIN));
         }
-        // At most nine digits are cut, so the power fits. Negative numbers come out as upstream has them: truncated, plus one.
+        // At most nine digits are cut off, so the power fits. Negative numbers are truncated and then incremented, as upstream
+        // does.
         let power = 10_i64.pow(digits);
         if self.mantissa < i128::from(i64::MAX) {
             low / power + i64::from(low % power != 0)
@@ -214,7 +216,7 @@ impl Quantity {
         }
     }
 
-    /// Mantissa without trailing zeros, and its exponent: one pair for each amount.
+    /// Mantissa without trailing zeros, and its exponent: a unique pair for each amount.
     fn reduced(self) -> (i128, i32) {
         let (mut mantissa, mut exponent) = (self.mantissa, self.exponent);
         if mantissa == 0 {
@@ -228,12 +230,12 @@ impl Quantity {
     }
 }
 
-/// The other sign. What was cut off at one end is cut off at the other.
+/// The negated mantissa. A value clamped at one end is clamped at the other.
 fn negated(mantissa: i128) -> i128 {
     if mantissa == i128::MAX { i128::MIN } else { mantissa.saturating_neg() }
 }
 
-/// `10^(from - to)`, for `from >= to`, where it fits.
+/// `10^(from - to)`, for `from >= to`, if it fits.
 fn power_of_ten(from: i32, to: i32) -> Option<i128> {
     10_i128.checked_pow(from.abs_diff(to))
 }
@@ -257,7 +259,7 @@ impl PartialOrd for Quantity {
     }
 }
 
-/// By amount, whatever the form.
+/// By amount, regardless of the form.
 impl Ord for Quantity {
     fn cmp(&self, other: &Self) -> Ordering {
         let signs = self.mantissa.signum().cmp(&other.mantissa.signum());
@@ -269,7 +271,7 @@ impl Ord for Quantity {
         }
         match power_of_ten(self.exponent, other.exponent).and_then(|power| self.mantissa.checked_mul(power)) {
             Some(mantissa) => mantissa.cmp(&other.mantissa),
-            // Beyond what any mantissa holds.
+            // Too large for any mantissa.
             None => self.mantissa.cmp(&0),
         }
     }
@@ -281,14 +283,14 @@ impl Hash for Quantity {
     }
 }
 
-/// A text cut into its parts; all of them ASCII.
+/// A text split into its parts, all of them ASCII.
 struct Parts<'a> {
     negative: bool,
     /// Whether the number has any digit, leading zeros included.
     has_digits: bool,
     /// Digits before the point without leading zeros.
     whole: &'a [u8],
-    /// Digits behind the point.
+    /// Digits after the point.
     fraction: &'a [u8],
     suffix: &'a str,
 }
@@ -307,7 +309,7 @@ impl<'a> Parts<'a> {
         };
         let whole = run(number, |byte| *byte == b'0');
         if whole == bytes.len() {
-            // Zeros only, or a bare sign, which upstream takes for 0 as well.
+            // Only zeros, or a bare sign, which upstream also treats as 0.
             return Ok(Self { negative, has_digits: true, whole: &[], fraction: &[], suffix: "" });
         }
         let point = run(whole, u8::is_ascii_digit);
@@ -329,13 +331,13 @@ impl<'a> Parts<'a> {
         })
     }
 
-    /// The number in the small form, where upstream would take that.
+    /// The number in the small form, if upstream would use it.
     fn small(&self, scale: Scale) -> Option<Quantity> {
         // An empty whole part counts as one digit.
         let whole_digits = self.whole.len().max(1);
         let (exponent, shift) = match scale {
             Scale::Decimal(exponent) if whole_digits + self.fraction.len() <= SMALL_DIGITS => (exponent, 0),
-            // The digits of the power of two are estimated, on the safe side.
+            // The number of digits of the power of two is estimated conservatively.
             Scale::Binary(shift)
                 if self.fraction.is_empty() && whole_digits + shift as usize * 3 / 10 <= 14 =>
             {
@@ -400,7 +402,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Multiplies a decimal number, most significant digit first, none of them a leading zero.
+/// Multiplies a decimal number, given most significant digit first, without leading zeros.
 fn multiply(digits: &mut Vec<u8>, factor: u32) {
     let mut carry = 0;
     for digit in digits.iter_mut().rev() {
@@ -416,7 +418,7 @@ fn multiply(digits: &mut Vec<u8>, factor: u32) {
     digits.splice(..0, head.into_iter().rev());
 }
 
-/// What a suffix multiplies by.
+/// The factor that a suffix stands for.
 #[derive(Clone, Copy)]
 enum Scale {
     /// `10^n`
@@ -445,7 +447,7 @@ impl Scale {
             "P" => Self::Decimal(15),
             "E" => Self::Decimal(18),
             _ => match suffix.strip_prefix(['e', 'E']).map(str::parse::<i64>) {
-                // Upstream cuts the exponent to 32 bits.
+                // Upstream truncates the exponent to 32 bits.
                 Some(Ok(exponent)) => Self::Decimal(exponent as i32),
                 _ => return Err(QuantityError::Suffix),
             },

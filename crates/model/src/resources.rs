@@ -1,8 +1,8 @@
-//! Resource vectors: what nodes have to give and what pods ask for, in the integers that plugins compare.
+//! Resource vectors: what nodes offer and what pods request, in the integers that plugins compare.
 //!
-//! CPU is in milli-CPU, memory and ephemeral storage are in bytes, scalar resources (extended ones, huge pages, attachable
-//! volumes, names under `kubernetes.io/`) in units. Sums of containers are exact; one rounding, upwards, makes the integers.
-//! Arithmetic on the integers wraps, as Go's does in upstream's `NodeInfo`.
+//! CPU is in milli-CPU, memory and ephemeral storage are in bytes, scalar resources (extended resources, huge pages, attachable
+//! volumes, names under `kubernetes.io/`) in units. Sums over containers are exact and are rounded up to integers once.
+//! Arithmetic on the integers wraps, like Go's in upstream's `NodeInfo`.
 
 mod amounts;
 mod names;
@@ -15,8 +15,8 @@ use crate::quantity::{Quantity, QuantityError};
 use crate::{Atom, wire};
 use std::fmt;
 
-/// Where amounts are bounded, the largest one: a million million cores, a pebibyte, 2^50 devices. Sums over the pods of a node
-/// and percentages of it fit the integers, however many pods ask for it.
+/// The largest amount where amounts are bounded: a million million cores, a pebibyte, 2^50 devices. With it, sums over the pods
+/// of a node and percentages of them fit the integers, however many pods request it.
 pub const AMOUNT_MAX: i64 = 1 << 50;
 
 /// A quantity that does not parse, with its place in the object.
@@ -27,13 +27,13 @@ pub const AMOUNT_MAX: i64 = 1 << 50;
 pub struct ResourceError {
     /// The field, such as `spec.containers[1].resources.requests["cpu"]`.
     pub path: Box<str>,
-    /// What stands there.
+    /// The text found there.
     pub text: Box<str>,
     /// What is wrong with it.
     pub cause: QuantityError,
 }
 
-/// Reads one entry of a resource list. JSON decoding upstream trims the text, so it is trimmed here.
+/// Parses one entry of a resource list. Upstream's JSON decoding trims the text, so it is trimmed here.
 fn parse(list: fmt::Arguments<'_>, name: &str, text: &wire::QuantityText) -> Result<Quantity, ResourceError> {
     Quantity::parse(text.0.trim()).map_err(|cause| ResourceError {
         path: format!("{list}[{name:?}]").into(),
@@ -42,7 +42,7 @@ fn parse(list: fmt::Arguments<'_>, name: &str, text: &wire::QuantityText) -> Res
     })
 }
 
-/// A resource by name, looked up once: the names in a plugin's arguments become keys.
+/// A resource by name, resolved once: the names in a plugin's arguments become keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ResourceKey {
     /// `cpu`
@@ -53,12 +53,12 @@ pub enum ResourceKey {
     EphemeralStorage,
     /// A scalar resource.
     Scalar(Atom),
-    /// A name that no vector holds, such as `pods`: each vector has 0 of it.
+    /// A name that no vector contains, such as `pods`: its amount is always 0.
     Other(Atom),
 }
 
 impl ResourceKey {
-    /// The key of a name.
+    /// The key for a name.
     #[must_use]
     pub fn new(name: &str) -> Self {
         match name {
@@ -103,12 +103,12 @@ pub struct Resources {
     pub memory: i64,
     /// Ephemeral storage, in bytes.
     pub ephemeral_storage: i64,
-    /// Scalar resources, sorted by name. An entry of 0 is kept: a pod that asks for 0 devices still names them.
+    /// Scalar resources, sorted by name. An entry of 0 is kept: a pod that requests 0 devices still names them.
     pub scalars: Box<[(Atom, i64)]>,
 }
 
 impl Resources {
-    /// How much of a resource; 0 where the vector does not name it.
+    /// The amount of a resource; 0 if the vector does not contain it.
     #[must_use]
     pub fn get(&self, key: &ResourceKey) -> i64 {
         match key {
@@ -120,13 +120,13 @@ impl Resources {
         }
     }
 
-    /// How much of a scalar resource, where the vector names it.
+    /// The amount of a scalar resource, if the vector contains it.
     #[must_use]
     pub fn scalar(&self, name: &Atom) -> Option<i64> {
         self.scalars.iter().find(|(own, _)| own == name).map(|(_, amount)| *amount)
     }
 
-    /// Whether nothing is asked for, as NodeResourcesFit sees it: a scalar resource that is named counts, were it 0 of it.
+    /// Whether nothing is requested, as NodeResourcesFit defines it: a scalar resource counts even if its amount is 0.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.milli_cpu == 0 && self.memory == 0 && self.ephemeral_storage == 0 && self.scalars.is_empty()
@@ -137,12 +137,12 @@ impl Resources {
         self.combine(other, i64::wrapping_add);
     }
 
-    /// Takes a vector away. Scalar resources that come to 0 stay named.
+    /// Subtracts a vector. Scalar resources that drop to 0 keep their entry.
     pub fn sub_assign(&mut self, other: &Self) {
         self.combine(other, i64::wrapping_sub);
     }
 
-    /// Raises each entry to that of the other vector, where that is greater. What neither has counts as 0.
+    /// Raises each entry to that of the other vector if that is greater. A missing entry counts as 0.
     pub fn set_max(&mut self, other: &Self) {
         self.combine(other, i64::max);
     }
@@ -164,25 +164,26 @@ impl Resources {
     }
 }
 
-/// What a node has to give.
+/// What a node offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Allocatable {
     /// The resources.
     pub resources: Resources,
-    /// How many pods the node takes.
+    /// How many pods the node accepts.
     pub pods: i64,
 }
 
 impl Allocatable {
     /// Reads `status.allocatable` of a node. Names that are neither native nor scalar are left out, unread.
-    ///
+    /// Reads `status.allocatable` of a node. Names that are neither native nor scalar are ignored, and their quantities are not
+    /// parsed.
     /// # Errors
     /// If a quantity does not parse.
     pub fn from_list(list: &wire::ResourceList) -> Result<Self, ResourceError> {
         Ok(Self::read(list)?.0)
     }
 
-    /// The same, and where an amount is beyond [`AMOUNT_MAX`] also with it bounded.
+    /// Like [`Self::from_list`], and if an amount exceeds [`AMOUNT_MAX`], also with the amounts clamped.
     ///
     /// # Errors
     /// If a quantity does not parse.

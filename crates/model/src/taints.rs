@@ -6,13 +6,13 @@ use std::fmt;
 /// Effect of a taint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
-    /// New pods stay away.
+    /// New pods are kept off.
     NoSchedule,
-    /// New pods go there only where nothing else is left.
+    /// New pods go there only if no other node is feasible.
     PreferNoSchedule,
-    /// New pods stay away and running ones are evicted.
+    /// New pods are kept off and running ones are evicted.
     NoExecute,
-    /// An effect that this version does not know: no plugin acts on it.
+    /// An effect unknown to this version: no plugin acts on it.
     Other,
 }
 
@@ -60,7 +60,7 @@ impl Taint {
         }
     }
 
-    /// Whether the taint keeps pods off that do not tolerate it.
+    /// Whether the taint keeps off pods that do not tolerate it.
     #[must_use]
     pub fn repels(&self) -> bool {
         matches!(self.effect, Effect::NoSchedule | Effect::NoExecute)
@@ -85,7 +85,7 @@ pub enum TolerationOperator {
     Equal,
     /// Any value.
     Exists,
-    /// An operator that is unknown, or off by default: tolerates nothing.
+    /// An unknown operator, or one that is off by default: tolerates nothing.
     Other,
 }
 

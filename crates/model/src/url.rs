@@ -1,6 +1,6 @@
-//! URLs as people are shown them: a name and password in one, or a token in its query, are nobody else's business.
+//! URLs as shown to people: without credentials, and without a query that may hold a token.
 
-/// `NAME:PASSWORD` in a URL, percent-encoded as it is there.
+/// `NAME:PASSWORD` from a URL, still percent-encoded.
 #[must_use]
 pub fn credentials(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("//")?;
@@ -8,7 +8,7 @@ pub fn credentials(url: &str) -> Option<&str> {
     authority.rsplit_once('@').map(|(credentials, _)| credentials)
 }
 
-/// A URL without the credentials in it.
+/// The URL without its credentials.
 #[must_use]
 pub fn bare(url: &str) -> String {
     match credentials(url) {
@@ -17,8 +17,8 @@ pub fn bare(url: &str) -> String {
     }
 }
 
-/// The URL of a file to load, without credentials and query, which may be a signature. `file://` is followed by a path, all of which
-/// counts.
+/// The URL of a file to load, without credentials and without the query, which may be a signature. After `file://` comes a path,
+/// which is kept in full.
 #[must_use]
 pub fn shown(url: &str) -> String {
     if url.starts_with("file:") {

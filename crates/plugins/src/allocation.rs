@@ -1,4 +1,4 @@
-//! What the two plugins that score resources have in common: which resources they look at, and how much of them is taken.
+//! What the two plugins that score resources have in common: which resources they look at, and how much of them is allocated.
 
 use secondmate_framework::{AmountColumns, NodeRow, NodeRows};
 use secondmate_model::NodeInfo;
@@ -13,7 +13,7 @@ pub(crate) struct ScoredResource {
     pub(crate) weight: i64,
 }
 
-/// A resource as arguments have it.
+/// A resource as given in arguments.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ResourceArgs {
@@ -22,10 +22,10 @@ pub(crate) struct ResourceArgs {
     weight: i64,
 }
 
-/// Compiles the list of resources; without any it is CPU and memory, and a weight that is not given is 1.
+/// Compiles the list of resources; without a list these are CPU and memory, and the default weight is 1.
 ///
 /// # Errors
-/// A weight outside of 1 to 100.
+/// A weight is not within 1 to 100.
 pub(crate) fn scored_resources(args: Option<Vec<ResourceArgs>>) -> Result<Box<[ScoredResource]>, String> {
     let args = args.unwrap_or_default();
     if args.is_empty() {
@@ -43,7 +43,7 @@ pub(crate) fn scored_resources(args: Option<Vec<ResourceArgs>>) -> Result<Box<[S
     scored.collect()
 }
 
-/// How much a pod asks for of each scored resource, in their order.
+/// A pod's request of each scored resource, in the resources' order.
 pub(crate) type ScoredRequests = SmallVec<[i64; 4]>;
 
 /// Picks the scored resources out of a vector.
@@ -51,32 +51,32 @@ pub(crate) fn requests_of(resources: &[ScoredResource], requests: &Resources) ->
     resources.iter().map(|resource| requests.get(&resource.key)).collect()
 }
 
-/// Which sum of the node's pods is looked at.
+/// Which sum over the node's pods is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// What the pods ask for.
+    /// The pods' requests.
     Requested,
-    /// The same with the defaults for containers that name no CPU or memory.
+    /// The same, with defaults for containers that do not request CPU or memory.
     NonZeroRequested,
 }
 
 /// A resource of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Allocation {
-    /// How much the node has; not 0.
+    /// The node's allocatable amount; not 0.
     pub(crate) allocatable: i64,
-    /// How much its pods take.
+    /// The amount allocated to its pods.
     pub(crate) allocated: i64,
-    /// How much they and the incoming pod would take.
+    /// The amount allocated with the incoming pod added.
     pub(crate) requested: i64,
 }
 
 impl Allocation {
-    /// The allocation of a resource, or `None` where it does not count: the node has none, or it is a scalar resource that the
-    /// pod does not ask for.
+    /// The allocation of a resource, or `None` if the resource does not count: the node has none, or it is a scalar resource that the pod
+    /// does not request.
     ///
-    /// Devices of dynamic resource allocation that stand behind an extended resource are not counted: on a node where they would
-    /// be, a pod that asks for them is rejected (see `DynamicResources`), and for other pods they do not count.
+    /// Devices of dynamic resource allocation behind an extended resource are not counted: a pod that requests them is rejected on a node
+    /// where they would count (see `DynamicResources`), and for other pods they do not count.
     pub(crate) fn of(key: &ResourceKey, pod_request: i64, node: &NodeInfo, taken: Taken) -> Option<Self> {
         if pod_request == 0 && key.is_scalar() {
             return None;
@@ -94,7 +94,7 @@ impl Allocation {
     }
 }
 
-/// CPU or memory, with how much a pod asks for: its allocation by a node's row.
+/// CPU or memory, with a pod's request for it: computes its allocation from a node's row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RowAllocation {
     is_memory: bool,
@@ -103,13 +103,13 @@ pub(crate) struct RowAllocation {
 }
 
 impl RowAllocation {
-    /// As [`Allocation::of`] has it.
+    /// Like [`Allocation::of`].
     pub(crate) fn on(&self, row: &NodeRow) -> Option<Allocation> {
         let allocation = self.amounts(row);
         (allocation.allocatable != 0).then_some(allocation)
     }
 
-    /// The same, whether it counts or not.
+    /// The same, whether the resource counts or not.
     pub(crate) fn amounts(&self, row: &NodeRow) -> Allocation {
         let taken = if self.taken == Taken::NonZeroRequested { &row.non_zero } else { &row.requested };
         let (allocatable, allocated) = if self.is_memory {
@@ -123,7 +123,7 @@ impl RowAllocation {
 }
 
 impl RowAllocation {
-    /// What these nodes have of it, and what their pods take.
+    /// The allocatable amounts of these nodes, and the amounts allocated to their pods.
     pub(crate) fn columns<'a>(&self, rows: &NodeRows<'a>) -> (&'a [i64], &'a [i64]) {
         let taken = if self.taken == Taken::NonZeroRequested { &rows.non_zero } else { &rows.requested };
         let column =
@@ -131,20 +131,19 @@ impl RowAllocation {
         (column(&rows.allocatable), column(taken))
     }
 
-    /// How much the pod asks for.
+    /// The pod's request.
     pub(crate) fn pod_request(&self) -> i64 {
         self.pod_request
     }
 }
 
-/// An integer of at least 0 and below 2^52 as a number in floating point, which it is exactly. Unlike `as` it is done for several numbers at
-/// once on every processor.
+/// Converts an integer from 0 to below 2^52 to floating point, exactly. Unlike `as`, this is vectorised on every processor.
 #[inline(always)]
 pub(crate) fn exactly(integer: i64) -> f64 {
     f64::from_bits(BITS_OF_LARGE | integer as u64) - LARGE
 }
 
-/// A number from 0 to 100, cut to an integer; likewise done for several at once. What comes of other numbers is of no use.
+/// Truncates a number from 0 to 100 to an integer; vectorised as well. The result for other numbers is meaningless.
 #[inline(always)]
 pub(crate) fn whole_percent(percent: f64) -> i64 {
     let nearest = percent + LARGE - LARGE;
@@ -152,15 +151,15 @@ pub(crate) fn whole_percent(percent: f64) -> i64 {
     ((whole + LARGE).to_bits() & 0x7f) as i64
 }
 
-/// 2^52. From there on to 2^53 the lower bits of a number count ones, so a smaller one that is added is rounded to an integer.
+/// 2^52. From there up to 2^53, the lowest bit of a float counts ones, so adding a smaller number rounds it to an integer.
 const LARGE: f64 = f64::from_bits(BITS_OF_LARGE);
 const BITS_OF_LARGE: u64 = (1023 + 52) << 52;
 
-/// Rows whose intermediate results are kept at a time, so that the processor divides several at once: as many as it can, which is told when
-/// the program runs (`dispatch!`).
+/// How many rows of intermediate results are kept at a time, so that the processor can divide several at once; how many that are is
+/// determined at run time (`dispatch!`).
 pub(crate) const ROWS_AT_ONCE: usize = 64;
 
-/// The allocations of these resources by row; `None` where one of them is in no row.
+/// The allocations of these resources by row; `None` if one of the resources is not in the rows.
 pub(crate) fn row_allocations(
     resources: &[ScoredResource],
     requests: &[i64],
@@ -177,13 +176,13 @@ pub(crate) fn row_allocations(
     resources.iter().zip(requests).map(allocation).collect()
 }
 
-/// The quotient of two integers, cut towards zero.
+/// The quotient of two integers, truncated towards zero.
 ///
-/// Small ones are divided in floating point, which takes a fraction of the time and comes to the same: below 2^52 the quotient differs from
-/// the next integer by more than the rounding can be.
+/// Small integers are divided in floating point, which takes a fraction of the time and gives the same result: below 2^52, the quotient
+/// differs from the next integer by more than the rounding error.
 pub(crate) fn quotient(dividend: i64, divisor: i64) -> i64 {
     const EXACT: u64 = 1 << 52;
-    // Negative ones are large as well.
+    // As unsigned numbers, negative ones are large as well.
     if (dividend as u64) < EXACT && (divisor as u64) < EXACT {
         (dividend as f64 / divisor as f64) as i64
     } else {
@@ -191,7 +190,7 @@ pub(crate) fn quotient(dividend: i64, divisor: i64) -> i64 {
     }
 }
 
-/// Rows of nodes that have CPU and memory, of which little or much is taken, or too much; some of them nearly full of whole percents.
+/// Rows of nodes with CPU and memory, with little, much or too much of it allocated; some of them nearly full to a whole percent.
 #[cfg(test)]
 pub(crate) fn usual_rows(count: usize) -> Vec<NodeRow> {
     use secondmate_framework::CpuAndMemory;
@@ -214,7 +213,7 @@ pub(crate) fn usual_rows(count: usize) -> Vec<NodeRow> {
     (0..count).map(row).collect()
 }
 
-/// The same, some of them without one or the other, or with amounts that no node has.
+/// The same, but some of them lack CPU or memory, or have amounts that no node has.
 #[cfg(test)]
 pub(crate) fn some_rows(count: usize) -> Vec<NodeRow> {
     let mut rows = usual_rows(count);
@@ -252,7 +251,7 @@ mod tests {
 
     #[test]
     fn quotients_are_those_of_integers() {
-        // Multiples and their neighbours, up to where floating point is not asked any more; a plain generator makes the rest.
+        // Multiples and their neighbours, up to beyond the range in which floating point is used; a simple generator makes the rest.
         let mut seed = 1_u64;
         for at in 0..200_000_u32 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -1,14 +1,13 @@
-//! Arguments of plugins, as `pluginConfig` has them.
+//! Arguments of plugins, as given in `pluginConfig`.
 
 use secondmate_framework::PluginError;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Reads the arguments of a plugin; `null` gives the defaults. `apiVersion` and `kind`, which a configuration may spell out,
-/// carry nothing.
+/// Reads the arguments of a plugin; `null` gives the defaults. `apiVersion` and `kind`, which a configuration may spell out, are ignored.
 ///
 /// # Errors
-/// A field that the plugin does not know, or one of another type than it should be.
+/// A field that the plugin does not know, or a field of the wrong type.
 pub(crate) fn parse<T: DeserializeOwned + Default>(plugin: &str, args: &Value) -> Result<T, PluginError> {
     let mut args = args.clone();
     match &mut args {

@@ -1,4 +1,4 @@
-//! DefaultBinder: binds by a Binding for the pod's UID.
+//! DefaultBinder: binds with a Binding that names the pod's UID.
 
 use secondmate_framework::{
     Bind, BindStep, CycleState, Declaration, EventRegistration, Handle, NodeParts, Plugin, PluginError,
@@ -16,7 +16,7 @@ pub const NAME: &str = "DefaultBinder";
 #[derive(Clone, Copy, Debug)]
 pub struct DefaultBinder;
 
-/// Makes the plugin. It takes no arguments.
+/// Creates the plugin. It takes no arguments.
 ///
 /// # Errors
 /// None.

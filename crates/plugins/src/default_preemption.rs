@@ -1,8 +1,8 @@
 //! `DefaultPreemption`: makes room for a pod by evicting pods of lower priority from one node.
 //!
-//! Nodes that rejected the pod for a reason that evictions may cure are tried out, each on a copy: without its pods of lower
-//! priority the pod must fit; then as many of them as possible are taken back, the most important ones first. The best node
-//! is nominated. What follows, the evictions and holding the pod back meanwhile, is the core's.
+//! Nodes that rejected the pod for a reason that evictions may cure are tried out, each on a copy: without its pods of lower priority, the
+//! pod must fit; then as many of them as possible are put back, the most important ones first. The best node is nominated. The rest,
+//! evicting the victims and holding the pod back meanwhile, is up to the core.
 
 mod budgets;
 mod choice;
@@ -33,9 +33,9 @@ const NOT_HELPFUL: &str = "Preemption is not helpful for scheduling";
 #[derive(Debug, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 struct Args {
-    /// Of the nodes that may be tried out, as many percent are.
+    /// How many candidates are enough, as a percentage of the potential nodes.
     min_candidate_nodes_percentage: i32,
-    /// And at least as many.
+    /// The minimum for that number.
     min_candidate_nodes_absolute: i32,
 }
 
@@ -50,14 +50,14 @@ impl Default for Args {
 pub struct DefaultPreemption {
     args: Args,
     parity: Parity,
-    /// Schedulers whose pods may be evicted; `None`: all.
+    /// Schedulers whose pods may be evicted; `None`: all schedulers.
     victims_of: Option<Arc<[Atom]>>,
 }
 
-/// Makes the plugin from its `pluginConfig` arguments; `null` means kube-scheduler's defaults.
+/// Creates the plugin from its `pluginConfig` arguments; `null` means kube-scheduler's defaults.
 ///
 /// # Errors
-/// The arguments are not those of the plugin, or kube-scheduler would refuse them.
+/// The arguments are not valid for the plugin, or kube-scheduler would reject them.
 pub fn new(args: &serde_json::Value, handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
     let args: Args = parse(NAME, args)?;
     let (percentage, absolute) = (args.min_candidate_nodes_percentage, args.min_candidate_nodes_absolute);
@@ -94,12 +94,12 @@ impl Plugin for DefaultPreemption {
     }
 
     fn events(&self) -> Vec<EventRegistration> {
-        // Only so that pods that are held back for a preemption are looked at.
+        // Only so that pods that are held back for a preemption are reconsidered.
         vec![EventRegistration::new(EventResource::AssignedPod, ActionType::DELETE)]
     }
 
     fn hint(&self, _pod: &Pod, _change: &ObjectChange) -> Hint {
-        // The plugins whose rejection the preemption is to cure know better when it has.
+        // The plugins whose rejection the preemption is to cure know better when that has happened.
         Hint::Skip
     }
 }
@@ -122,14 +122,14 @@ impl PostFilter for DefaultPreemption {
         }
     }
 
-    /// Where no candidate is found every potential node was looked at, wherever the search began.
+    /// If no candidate is found, every potential node has been tried out, wherever the search started.
     fn fails_alike(&self) -> bool {
         true
     }
 }
 
 impl DefaultPreemption {
-    /// The nomination, or why there is none. An error leaves the pod's nomination as it is.
+    /// The nomination, or why there is none. An error leaves the pod's nomination unchanged.
     fn preempt(
         &self,
         cx: &Context<'_>,
@@ -178,7 +178,7 @@ impl DefaultPreemption {
         let Some(best) = best else {
             return Err(Status::unschedulable("no candidate node for preemption"));
         };
-        // Where all victims are on their way out already, nothing is done, and nobody loses a promise.
+        // If all victims are terminating already, nothing is done, and no other pod loses its nomination.
         let evicts = best.victims.iter().any(|victim| !victim.deleting);
         let nominated = if evicts { cx.nominations.on_node(&best.node) } else { &[] };
         Ok(PostFilterOutcome {
@@ -198,7 +198,7 @@ impl DefaultPreemption {
 
     /// How many candidates are enough.
     fn wanted(&self, potential: usize) -> usize {
-        // Both arguments are checked not to be negative.
+        // Both arguments have been validated as non-negative.
         let percentage = usize::try_from(self.args.min_candidate_nodes_percentage).unwrap_or(0);
         let absolute = usize::try_from(self.args.min_candidate_nodes_absolute).unwrap_or(0);
         (potential * percentage / 100).max(absolute).min(potential)
@@ -206,14 +206,14 @@ impl DefaultPreemption {
 }
 
 impl DefaultPreemption {
-    /// Whether the pod may be evicted for the other: its priority is lower, and its scheduler is one whose pods we may evict.
+    /// Whether the preemptor may evict this pod: its priority is lower, and its scheduler is one whose pods we may evict.
     fn may_be_evicted(&self, victim: &Pod, preemptor: &Pod) -> bool {
         victim.priority < preemptor.priority
             && self.victims_of.as_ref().is_none_or(|names| names.contains(&victim.scheduler_name))
     }
 }
 
-/// Why the pod may not preempt now, if so.
+/// Why the pod may not preempt now, if that is so.
 fn ineligible(
     plugin: &DefaultPreemption,
     cx: &Context<'_>,
@@ -226,7 +226,7 @@ fn ineligible(
     let position = cx.snapshot.position(pod.nominated_node_name.as_ref()?);
     let status = position.map_or(statuses.absent(), |at| statuses.get(at));
     if status.code() == Code::UnschedulableAndUnresolvable {
-        // The promised node is out of the question: look for another.
+        // The nominated node is out of the question: look for another.
         return None;
     }
     let waits_for = |other: &Arc<Pod>| {
@@ -240,7 +240,7 @@ fn ineligible(
         .then_some("not eligible due to a terminating pod on the nominated node.")
 }
 
-/// Nodes that rejected the pod for a reason that evictions may cure, in the snapshot's order.
+/// The nodes that rejected the pod for a reason that evictions may cure, in the snapshot's order.
 fn potential_nodes(cx: &Context<'_>, statuses: &NodeStatuses) -> Vec<NodeIndex> {
     if statuses.absent().code() != Code::Unschedulable {
         if statuses.tally().all(|(status, _)| status.code() != Code::Unschedulable) {
@@ -255,8 +255,8 @@ fn potential_nodes(cx: &Context<'_>, statuses: &NodeStatuses) -> Vec<NodeIndex> 
         .collect()
 }
 
-/// Where the search starts among the nodes. Upstream throws dice; here the pod decides, so that a replay comes to the same,
-/// and different pods look at different nodes. Where all nodes are looked at it does not matter.
+/// Where the search starts among the nodes. Upstream picks a random node; here it depends on the pod, so that a replay gives the same
+/// result while different pods start at different nodes. If all nodes are tried out, it does not matter.
 fn start(pod: &Pod, potential: usize, wanted: usize) -> usize {
     if wanted >= potential {
         return 0;
@@ -267,20 +267,20 @@ fn start(pod: &Pod, potential: usize, wanted: usize) -> usize {
     (hasher.finish() % potential as u64) as usize
 }
 
-/// What the extenders leave of the candidates.
+/// The candidates that the extenders leave.
 fn confirm(
     cx: &Context<'_>,
     filters: &dyn RunFilters,
     pod: &Arc<Pod>,
     mut candidates: Vec<Candidate>,
 ) -> Result<Vec<PreemptionCandidate>, Status> {
-    // Where the rules leave a tie, the first in the snapshot's order is taken.
+    // If the rules leave a tie, the first in the snapshot's order is taken.
     candidates.sort_by_key(|candidate| candidate.at);
     let candidates = candidates.into_iter().filter_map(|candidate| candidate.tried).collect();
     filters.confirm_preemption(cx, pod, candidates)
 }
 
-/// Errors as upstream joins them: each text once.
+/// Joins errors as upstream does: each text once.
 fn join(errors: &[String]) -> Option<String> {
     let mut texts: Vec<&str> = Vec::new();
     for error in errors {

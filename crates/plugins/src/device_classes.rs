@@ -1,10 +1,10 @@
-//! Extended resources that a DeviceClass stands behind (dynamic resource allocation).
+//! Extended resources that are provided by a DeviceClass (dynamic resource allocation).
 
 use secondmate_model::Atom;
 use secondmate_model::objects::{Object, Objects};
 use secondmate_model::resources::is_extended_resource_name;
 
-/// What the extended resource is called that each DeviceClass provides without naming one: this, followed by the class's name.
+/// Prefix of the implicit extended resource that each DeviceClass provides; the class's name follows.
 const IMPLICIT_PREFIX: &str = "deviceclass.resource.kubernetes.io/";
 
 /// Whether the name is one that a DeviceClass may provide.
@@ -12,8 +12,8 @@ pub(crate) fn may_provide(resource: &Atom) -> bool {
     is_extended_resource_name(resource.as_str()) || resource.as_str().starts_with(IMPLICIT_PREFIX)
 }
 
-/// The DeviceClass that provides the extended resource, by its own choice of name or by the implicit one. Of several the first
-/// by name.
+/// The DeviceClass that provides the extended resource, under the name that it specifies or the implicit one. If there are several, the
+/// first by name.
 pub(crate) fn providing<'a>(objects: &'a Objects, resource: &Atom) -> Option<&'a Atom> {
     if objects.device_classes.is_empty() {
         return None;
@@ -26,7 +26,7 @@ pub(crate) fn providing<'a>(objects: &'a Objects, resource: &Atom) -> Option<&'a
     objects.device_classes.get_key_value(&Atom::new(class)).map(|(class, _)| class)
 }
 
-/// Name of the class and of the extended resource that it names, where the object is a DeviceClass.
+/// Name of the class, and of the extended resource that it specifies, if the object is a DeviceClass.
 pub(crate) fn of_object(object: &Object) -> Option<(&Atom, Option<&Atom>)> {
     match object {
         Object::DeviceClass(class, resource) => Some((class, resource.as_ref())),
@@ -34,7 +34,7 @@ pub(crate) fn of_object(object: &Object) -> Option<(&Atom, Option<&Atom>)> {
     }
 }
 
-/// Name of the extended resource that a class provides without naming it.
+/// Name of the implicit extended resource of a class.
 pub(crate) fn implicit_resource(class: &Atom) -> String {
     format!("{IMPLICIT_PREFIX}{class}")
 }

@@ -1,10 +1,10 @@
-//! DynamicResources: says no, in plain words, to pods that need dynamic resource allocation, which this scheduler does not do.
+//! DynamicResources: rejects, with a clear message, pods that need dynamic resource allocation, which this scheduler does not implement.
 //!
-//! Pods that need none get what upstream's plugin gives them: no say in the filters and a score of 0 everywhere. A pod that asks for an extended resource of a DeviceClass may go to nodes where a device
-//! plugin provides it; the nodes left are refused.
+//! For other pods it behaves like upstream's plugin: it rejects no node and scores 0 everywhere. A pod that requests an extended resource
+//! of a DeviceClass may go to nodes where a device plugin provides the resource; all other nodes are rejected.
 //!
-//! Upstream looks for a pod's claims before it enters the queue. Here such a pod enters, so that its owner is told of the
-//! refusal: a pod that is held back gets no event.
+//! Upstream looks for a pod's claims before the pod enters the queue. Here such a pod enters the queue, so that its owner learns of the
+//! rejection: a pod that is held back gets no event.
 
 use crate::arguments;
 use crate::device_classes;
@@ -26,14 +26,14 @@ pub const NAME: &str = "DynamicResources";
 
 const CLAIMS_REFUSED: &str = "pod uses resource claims (dynamic resource allocation), which this scheduler does not allocate: \
                               recreate it with a schedulerName that does, such as default-scheduler";
-/// What upstream finds where its PreFilter did not run, as when one before it rejected the pod.
+/// Upstream's error if its PreFilter did not run, for example because an earlier one rejected the pod.
 const NO_STATE: &str = "not found";
 
 /// The plugin.
 #[derive(Clone, Copy, Debug)]
 pub struct DynamicResources;
 
-/// The timeouts are read for the sake of existing configurations: where nothing is allocated nothing is waited for.
+/// The timeouts are accepted for the sake of existing configurations: nothing is allocated, so nothing is waited for.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 struct Args {
@@ -43,16 +43,16 @@ struct Args {
     _binding_timeout: Option<IgnoredAny>,
 }
 
-/// Makes the plugin from `DynamicResourcesArgs`.
+/// Creates the plugin from `DynamicResourcesArgs`.
 ///
 /// # Errors
-/// A field that the arguments do not have.
+/// A field that these arguments do not have.
 pub fn new(args: &Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
     let _: Args = arguments::parse(NAME, args)?;
     Ok(Arc::new(DynamicResources))
 }
 
-/// What the pod asks for that concerns this plugin; empty for pods that need no dynamic resource allocation.
+/// The pod's requests that concern this plugin; empty for pods that need no dynamic resource allocation.
 #[derive(Clone, Default)]
 struct Extended(SmallVec<[ExtendedResource; 1]>);
 
@@ -64,7 +64,7 @@ struct ExtendedResource {
 }
 
 impl Extended {
-    /// The extended resources of the pod, if a DeviceClass provides one of them.
+    /// The pod's extended resources, if a DeviceClass provides one of them.
     fn of(cx: &Context<'_>, pod: &Pod) -> Self {
         let objects = cx.snapshot.objects();
         if objects.device_classes.is_empty() {
@@ -101,7 +101,7 @@ impl Plugin for DynamicResources {
     }
 
     fn reading(&self, _cx: &Context<'_>, state: &CycleState, _pod: &Arc<Pod>) -> Option<Reading> {
-        // Most pods do not concern it, whatever they ask for.
+        // Most pods do not concern it, whatever they request.
         state.read::<Extended>()?.0.is_empty().then(Reading::nothing)
     }
 
@@ -121,7 +121,7 @@ impl Plugin for DynamicResources {
         Some(self)
     }
 
-    /// Upstream also listens to claims and slices, which cannot cure a refusal.
+    /// Upstream also registers for claims and slices, which cannot cure a rejection here.
     fn events(&self) -> Vec<EventRegistration> {
         let nodes = ActionType::ADD | ActionType::UPDATE_NODE_LABEL | ActionType::UPDATE_NODE_ALLOCATABLE;
         vec![
@@ -131,7 +131,7 @@ impl Plugin for DynamicResources {
     }
 
     fn hint(&self, pod: &Pod, _change: &ObjectChange) -> Hint {
-        // The claims of a pod are for good, and so is the refusal.
+        // A pod's claims never change, and so neither does the rejection.
         if pod.has_resource_claims { Hint::Skip } else { Hint::Queue }
     }
 
@@ -200,7 +200,7 @@ impl PostFilter for DynamicResources {
     ) -> PostFilterOutcome {
         match state.read::<Extended>() {
             None => Status::error(NO_STATE).into(),
-            // There is nothing that it could free, and that goes without saying.
+            // There is nothing that it could free, and that needs no reason.
             Some(_) => Status::with_reasons(Code::Unschedulable, []).into(),
         }
     }
@@ -218,7 +218,7 @@ impl Score for DynamicResources {
         _pod: &Arc<Pod>,
         _node: &NodeInfo,
     ) -> Result<i64, Status> {
-        // A node that passed the filter has nothing allocated for the pod.
+        // On a node that passed the filter, nothing is allocated for the pod.
         if state.read::<Extended>().is_some() { Ok(0) } else { Err(Status::error(NO_STATE)) }
     }
 
@@ -251,7 +251,7 @@ mod tests {
         node(json!({"metadata": {"name": "n"}, "status": {"allocatable": allocatable}}))
     }
 
-    /// PreFilter's status, and what it left behind.
+    /// PreFilter's status, and the state that it left.
     fn pre_filter(snapshot: &Snapshot, pod: &Arc<Pod>) -> (Status, CycleState) {
         let mut state = CycleState::new();
         let outcome = DynamicResources.pre_filter(&context(snapshot), &mut state, pod);
@@ -305,7 +305,7 @@ mod tests {
         assert_eq!(status, Status::SUCCESS);
         for (allocatable, expected) in [
             (json!({"example.com/gpu": "4", "example.com/nic": "1"}), Status::SUCCESS),
-            // Too few are NodeResourcesFit's to reject.
+            // If there are too few, it is up to NodeResourcesFit to reject.
             (json!({"example.com/gpu": "4", "example.com/nic": "0"}), Status::SUCCESS),
             (json!({"example.com/gpu": "0", "example.com/nic": "1"}), Status::unresolvable(REFUSED)),
             (json!({"example.com/nic": "1"}), Status::unresolvable(REFUSED)),

@@ -1,4 +1,4 @@
-//! What each plugin registers, against the `EventsToRegister` of kube-scheduler 1.37.
+//! The events that each plugin registers, compared with the `EventsToRegister` of kube-scheduler 1.37.
 
 use secondmate_framework::{ActionType, EventRegistration, EventResource, Handle, Parity};
 use secondmate_model::Atom;

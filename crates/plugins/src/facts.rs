@@ -1,18 +1,17 @@
-//! How the facts behind rejections are put into words: amounts, and pods by name.
+//! How the facts behind rejections are worded: amounts, and pods by name.
 
 use secondmate_model::Pod;
 use std::fmt::Write;
 
-/// Names that a list tells.
+/// Maximum number of names in a list.
 const NAMES_MAX: usize = 3;
 
-/// Thousandths of a CPU as people write them: `2`, `500m`.
+/// Milli-CPU as people write it: `2`, `500m`.
 pub(crate) fn cpu(milli: i64) -> String {
     if milli % 1000 == 0 { (milli / 1000).to_string() } else { format!("{milli}m") }
 }
 
-/// Bytes in the largest unit that gives a whole number, or else with one decimal; that one is cut, so that less never looks like
-/// enough.
+/// Bytes in the largest unit that gives a whole number, or else with one decimal, which is truncated so that less never looks like enough.
 pub(crate) fn bytes(bytes: i64) -> String {
     const UNITS: [(&str, i64); 4] = [("Ti", 1 << 40), ("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)];
     let whole = UNITS.iter().find(|(_, size)| bytes != 0 && bytes % size == 0);
@@ -27,14 +26,14 @@ pub(crate) fn bytes(bytes: i64) -> String {
     }
 }
 
-/// The missing part of what is asked for, in thousandths.
+/// The missing share of the request, in thousandths.
 pub(crate) fn lacks(asked: i64, free: i64) -> u32 {
     let missing = i128::from(asked) - i128::from(free.max(0));
     let thousandths = missing.max(0) * 1000 / i128::from(asked.max(1));
     u32::try_from(thousandths).unwrap_or(u32::MAX)
 }
 
-/// A pod by name, with its scheduler where that is not the one of the pod in question.
+/// A pod's name, with its scheduler if that differs from the scheduler of the pod in question.
 pub(crate) fn named(other: &Pod, pod: &Pod) -> String {
     if other.scheduler_name == pod.scheduler_name {
         return other.full_name();
@@ -42,7 +41,7 @@ pub(crate) fn named(other: &Pod, pod: &Pod) -> String {
     format!("{} (of {})", other.full_name(), other.scheduler_name)
 }
 
-/// The first of some pods by name.
+/// The first of some pods, by name.
 pub(crate) fn list<'a>(others: impl Iterator<Item = &'a Pod>, pod: &Pod) -> Option<String> {
     let mut others = others.peekable();
     let mut text = named(others.next()?, pod);

@@ -10,7 +10,7 @@ fn decode<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).expect("a well-formed object")
 }
 
-/// A pod; its UID is its name where it has none.
+/// A pod; if it has no UID, its name is used.
 pub fn pod(mut value: Value) -> Arc<Pod> {
     let name = value["metadata"]["name"].as_str().unwrap_or("p").to_owned();
     if value["metadata"]["uid"].is_null() {
@@ -24,7 +24,7 @@ pub fn node(value: Value) -> NodeInfo {
     NodeInfo::new(Arc::new(Node::new(&decode::<wire::Node>(value)).expect("a node that compiles")))
 }
 
-/// An object of any kind that the model knows but pods and nodes.
+/// An object of any kind that the model knows, except pods and nodes.
 pub fn object(value: Value) -> Object {
     let kind = value["kind"].as_str().expect("a kind");
     let known = ObjectKind::ALL.iter().find(|known| known.api().kind == kind);
@@ -32,13 +32,13 @@ pub fn object(value: Value) -> Object {
     known.compile(&value).expect("a well-formed object").0
 }
 
-/// An object that is neither pod nor node appears, changes or goes.
+/// An object that is neither pod nor node is added, updated or deleted.
 pub fn changed(old: Option<Value>, new: Option<Value>) -> ObjectChange {
     let side = |value: Option<Value>| value.map(|value| EventObject::Other(Arc::new(object(value))));
     ObjectChange { old: side(old), new: side(new) }
 }
 
-/// A snapshot from a list of objects of any kind that the model knows. Pods stand on the node that they name.
+/// A snapshot from a list of objects of any kind that the model knows. Pods are placed on the node that they name.
 pub fn snapshot(objects: Vec<Value>) -> Snapshot {
     let mut nodes: Vec<NodeInfo> = Vec::new();
     let mut pods = Vec::new();
@@ -60,22 +60,22 @@ pub fn snapshot(objects: Vec<Value>) -> Snapshot {
     Snapshot::new(nodes.into_iter().map(Arc::new).collect(), others)
 }
 
-/// What a plugin sees of a snapshot where nothing is nominated.
+/// What a plugin sees of a snapshot without nominations.
 pub fn context(snapshot: &Snapshot) -> Context<'_> {
     Context { snapshot, now: Timestamp::default(), nominations: &() }
 }
 
-/// A node appears.
+/// A node is added.
 pub fn added(node: &NodeInfo) -> ObjectChange {
     ObjectChange { old: None, new: Some(EventObject::Node(Arc::clone(node.node()))) }
 }
 
-/// A node changes.
+/// A node is updated.
 pub fn updated_node(old: &NodeInfo, new: &NodeInfo) -> ObjectChange {
     ObjectChange { old: Some(EventObject::Node(Arc::clone(old.node()))), ..added(new) }
 }
 
-/// A pod changes.
+/// A pod is updated.
 pub fn updated(old: &Arc<Pod>, new: &Arc<Pod>) -> ObjectChange {
     ObjectChange {
         old: Some(EventObject::Pod(Arc::clone(old))),
@@ -83,12 +83,12 @@ pub fn updated(old: &Arc<Pod>, new: &Arc<Pod>) -> ObjectChange {
     }
 }
 
-/// A pod goes.
+/// A pod is deleted.
 pub fn deleted(pod: &Arc<Pod>) -> ObjectChange {
     ObjectChange { old: Some(EventObject::Pod(Arc::clone(pod))), new: None }
 }
 
-/// Filters for plugins that must not try placements out.
+/// Filters, for plugins that must not try out placements.
 pub struct NotAsked;
 
 impl RunFilters for NotAsked {

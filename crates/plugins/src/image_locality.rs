@@ -1,5 +1,4 @@
-//! ImageLocality: nodes that have the pod's images already are better, the more so the larger the images and the more nodes
-//! have them.
+//! ImageLocality: prefers nodes that already have the pod's images, the more so the larger the images are and the more nodes have them.
 
 use secondmate_framework::{
     Context, CycleState, Declaration, EventRegistration, Handle, MAX_NODE_SCORE, NodeParts, Normalization,
@@ -13,12 +12,12 @@ use std::sync::Arc;
 pub const NAME: &str = "ImageLocality";
 
 const MEGABYTE: i64 = 1024 * 1024;
-/// Below this many bytes there is nothing to gain.
+/// Below this many bytes the score is 0.
 const LEAST: i64 = 23 * MEGABYTE;
-/// Above this many bytes for each image of the pod there is no more to gain.
+/// Above this many bytes per image of the pod, the score no longer grows.
 const MOST_PER_IMAGE: i64 = 1000 * MEGABYTE;
 
-/// The least number that is too large for an `i64`: 2^63.
+/// The smallest number that is too large for an `i64`: 2^63.
 const BEYOND_INTEGERS: f64 = 9_223_372_036_854_775_808.0;
 
 /// The plugin.
@@ -27,7 +26,7 @@ pub struct ImageLocality {
     parity: Parity,
 }
 
-/// Makes the plugin. It takes no arguments.
+/// Creates the plugin. It takes no arguments.
 ///
 /// # Errors
 /// None.
@@ -41,7 +40,7 @@ impl Plugin for ImageLocality {
     }
 
     fn declaration(&self) -> Declaration {
-        // On how many nodes an image is is part of what the snapshot knows of each node.
+        // The number of nodes that have an image is part of what the snapshot knows about each node.
         Declaration::of(PodParts::IMAGES, NodeParts::IMAGES)
     }
 
@@ -54,17 +53,17 @@ impl Plugin for ImageLocality {
     }
 }
 
-/// The image's size, less for an image that few nodes have: pods should not crowd there.
+/// The image's size, reduced for an image that few nodes have: pods should not crowd there.
 fn scaled(image: ImageState, nodes: usize, parity: Parity) -> i64 {
     let spread = image.node_count as f64 / nodes as f64;
     let bytes = image.size_bytes as f64 * spread;
-    // Go leaves open what comes of a number that an integer does not hold. On amd64 it is the least one.
+    // Go leaves the result undefined for a number that does not fit an integer. On amd64 it is the smallest integer.
     if parity == Parity::Strict && bytes >= BEYOND_INTEGERS { i64::MIN } else { bytes as i64 }
 }
 
-/// The score for so many bytes of images, of a pod with so many images: those of its containers and its image volumes.
+/// The score for this many bytes of images, for a pod with this many images: those of its containers and its image volumes.
 fn score_of(bytes: i64, images: usize) -> i64 {
-    // A pod has far fewer images than overflow this.
+    // No pod has so many images that this overflows.
     let most = MOST_PER_IMAGE.wrapping_mul(images as i64);
     let bytes = if bytes < LEAST { LEAST } else { bytes.min(most) };
     MAX_NODE_SCORE * (bytes - LEAST) / (most - LEAST)
@@ -81,7 +80,7 @@ impl Score for ImageLocality {
         let nodes = cx.snapshot.nodes().len();
         let images = pod.images.iter().filter_map(|name| node.image(name));
         let add = match self.parity {
-            // As Go adds.
+            // Wraps around, as in Go.
             Parity::Strict => i64::wrapping_add,
             Parity::Sensible => i64::saturating_add,
         };
@@ -101,7 +100,7 @@ mod tests {
     use secondmate_model::Atom;
     use serde_json::json;
 
-    /// The score on a node with these images (name, bytes, nodes that have it), in a cluster of four nodes.
+    /// The score of a node with these images (name, bytes, number of nodes that have it), in a cluster of four nodes.
     fn score_as(parity: Parity, spec: Value, images: &[(&str, i64, usize)]) -> i64 {
         let snapshot = snapshot(
             (1..=4).map(|i| json!({"kind": "Node", "metadata": {"name": format!("n{i}")}})).collect(),
@@ -136,15 +135,15 @@ mod tests {
             (&["a"][..], &[][..], 0),
             // 100 * (500 - 23) / (1000 - 23) = 48.8
             (&["a:1"], &[("a:1", 500, 4)], 48),
-            // On half of the nodes it counts half: 100 * (250 - 23) / 977 = 23.2
+            // If half of the nodes have it, it counts half: 100 * (250 - 23) / 977 = 23.2
             (&["a:1"], &[("a:1", 500, 2)], 23),
             (&["a:1"], &[("a:1", 23, 4)], 0),
             (&["a:1"], &[("a:1", 5000, 4)], 100),
-            // Two containers, bound 2000: 100 * (800 - 23) / 1977 = 39.3
+            // Two containers, limit 2000: 100 * (800 - 23) / 1977 = 39.3
             (&["a:1", "b:1"], &[("a:1", 500, 4), ("b:1", 300, 4)], 39),
             // The same image twice counts twice: 100 * (1000 - 23) / 1977 = 49.4
             (&["a:1", "a:1"], &[("a:1", 500, 4)], 49),
-            // Without a tag `latest` is meant; a port is no tag.
+            // Without a tag, `latest` is implied; a port is not a tag.
             (&["a"], &[("a:latest", 500, 4)], 48),
             (&["host:5000/a"], &[("host:5000/a:latest", 500, 4)], 48),
             (&["a@sha256:00"], &[("a@sha256:00", 500, 4)], 48),
@@ -155,7 +154,7 @@ mod tests {
 
     #[test]
     fn init_containers_and_image_volumes_count() {
-        // Bound 3000 by three images, whether the node has them or not: 100 * (900 - 23) / 2977 = 29.4
+        // Limit 3000 for three images, whether the node has them or not: 100 * (900 - 23) / 2977 = 29.4
         let spec = json!({
             "containers": [{"image": "a:1"}],
             "initContainers": [{"image": "b:1"}],
@@ -166,7 +165,7 @@ mod tests {
 
     #[test]
     fn the_size_is_cut_to_whole_bytes() {
-        // One byte short of the bound: 3 of 4 nodes of a size that three does not divide.
+        // One byte short of the limit: 3 of 4 nodes, and a size that is not divisible by three.
         let state = ImageState { size_bytes: 10, node_count: 3 };
         assert_eq!(scaled(state, 4, Parity::Strict), 7);
     }

@@ -1,9 +1,9 @@
-//! `InterPodAffinity`: pods that want to be near other pods, or far from them.
+//! `InterPodAffinity`: pods that want to be near other pods, or away from them.
 //!
-//! Required terms filter nodes, preferred ones score them, and both count in two directions: what the incoming pod wants of
-//! the pods on the nodes, and what those want of it. For a pod's cycle the pods that match are counted once per pair of label
-//! and value (PreFilter, PreScore) and kept in the cycle's state. Where counts are kept node by node from one pod to the next,
-//! verdicts and scores follow from those (module `groups`).
+//! Required terms filter nodes, preferred terms score them, and both apply in two directions: the incoming pod's terms about the pods on
+//! the nodes, and the terms of those pods about the incoming pod. In a pod's cycle, the matching pods are counted once per pair of label
+//! and value (PreFilter, PreScore), and the counts are kept in the cycle's state. If counts are kept node by node from one pod to the next,
+//! verdicts and scores are derived from those (module `groups`).
 
 mod args;
 mod counts;
@@ -34,14 +34,14 @@ const EXISTING_ANTI_AFFINITY: &str = "node(s) didn't satisfy existing pods anti-
 #[derive(Debug)]
 pub struct InterPodAffinity {
     args: Args,
-    /// Whether hints forget what upstream's forget.
+    /// Whether hints ignore what upstream's hints ignore.
     parity: Parity,
 }
 
-/// Makes the plugin from its `pluginConfig` arguments; `null` means kube-scheduler's defaults.
+/// Creates the plugin from its `pluginConfig` arguments; `null` means kube-scheduler's defaults.
 ///
 /// # Errors
-/// The arguments are not those of the plugin, or kube-scheduler would refuse them.
+/// The arguments are not valid for the plugin, or kube-scheduler would reject them.
 pub fn new(args: &serde_json::Value, handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
     Ok(Arc::new(InterPodAffinity { args: Args::read(args)?, parity: handle.parity }))
 }
@@ -106,17 +106,17 @@ impl Plugin for InterPodAffinity {
     }
 }
 
-/// The pod's affinity, where it has any.
+/// The pod's affinity, if it has any.
 fn affinity(pod: &Pod) -> Option<&Affinity> {
     pod.affinity.as_deref()
 }
 
-/// Labels of the pod's namespace; a namespace that is not known has none.
+/// Labels of the pod's namespace; an unknown namespace has none.
 fn namespace_labels(pod: &Pod, objects: &Objects) -> Labels {
     objects.namespaces.get(&pod.namespace).cloned().unwrap_or_default()
 }
 
-/// Why the pod's terms cannot be evaluated, if so, as upstream joins the reasons.
+/// Why the pod's terms cannot be evaluated, if so; the reasons are joined as upstream does.
 fn parse_error(pod: &Pod) -> Option<String> {
     let errors = &affinity(pod)?.errors;
     match &**errors {

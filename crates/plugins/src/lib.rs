@@ -1,8 +1,8 @@
-//! The in-tree plugins, one module each, under their upstream names, and those of [tenants], which upstream has not.
+//! The in-tree plugins, one module each, under their upstream names, and those for [tenants], which upstream does not have.
 //!
-//! A plugin holds its arguments and nothing else; what it computes for a pod it keeps in the cycle's state. What a plugin does
-//! is what `k8s.io/kubernetes` 1.37 does in `pkg/scheduler/framework/plugins`, reasons and rounding included; the judge of
-//! that is the real framework.
+//! A plugin holds its arguments and no other state (except VolumeBinding, which remembers what it has assumed); what it computes for a pod
+//! is kept in the cycle's state. A plugin does what `k8s.io/kubernetes` 1.37 does in `pkg/scheduler/framework/plugins`, reasons and
+//! rounding included; this is verified against the real framework.
 
 mod allocation;
 mod arguments;
@@ -39,10 +39,10 @@ mod event_tests;
 
 use secondmate_framework::{PluginError, Registry};
 
-/// A registry of all in-tree plugins, and of those that the configuration of tenants adds to a profile.
+/// A registry of all in-tree plugins, and of those that a configuration with tenants adds to a profile.
 ///
 /// # Errors
-/// None in practice: a name that is registered twice is a mistake in this function.
+/// None in practice: it would be a mistake in this function to register a name twice.
 pub fn registry() -> Result<Registry, PluginError> {
     let mut registry = Registry::new();
     registry.register(default_binder::NAME, default_binder::new)?;

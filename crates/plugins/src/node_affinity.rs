@@ -1,4 +1,4 @@
-//! NodeAffinity: nodes must, or had better, have the labels that the pod asks for.
+//! NodeAffinity: nodes must have, or preferably have, the labels that the pod asks for.
 
 use crate::arguments;
 use secondmate_framework::{
@@ -22,13 +22,13 @@ const REASON_CONFLICT: &str = "pod affinity terms conflict";
 /// The plugin.
 #[derive(Clone, Debug, Default)]
 pub struct NodeAffinity {
-    /// What the configuration requires of each node, besides what the pod does.
+    /// What the configuration requires of each node, in addition to the pod's requirements.
     added_required: Option<NodeSelector>,
-    /// What the configuration prefers, besides what the pod does.
+    /// What the configuration prefers, in addition to the pod's preferences.
     added_preferred: Box<[(i32, NodeSelectorTerm)]>,
 }
 
-/// The pod's preferences were found to be sound.
+/// The pod's preferences were found to be valid.
 #[derive(Clone, Copy)]
 struct Sound;
 
@@ -38,10 +38,10 @@ struct Args {
     added_affinity: Option<wire::NodeAffinity>,
 }
 
-/// Makes the plugin from `NodeAffinityArgs`.
+/// Creates the plugin from `NodeAffinityArgs`.
 ///
 /// # Errors
-/// A term of `addedAffinity` that cannot be evaluated.
+/// A term of `addedAffinity` cannot be evaluated.
 pub fn new(args: &Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
     let args: Args = arguments::parse(NAME, args)?;
     let Some(added) = args.added_affinity else { return Ok(Arc::new(NodeAffinity::default())) };
@@ -65,7 +65,7 @@ pub fn new(args: &Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginErro
     Ok(Arc::new(NodeAffinity { added_required, added_preferred }))
 }
 
-/// Whether the node meets the pod's `nodeSelector` and its required node affinity.
+/// Whether the node matches the pod's `nodeSelector` and its required node affinity.
 #[must_use]
 pub fn matches_required(pod: &Pod, node: &Node) -> bool {
     matches_node_selector(pod, node)
@@ -84,7 +84,7 @@ fn preferred(pod: &Pod) -> &[(i32, NodeSelectorTerm)] {
     pod.affinity.as_ref().map_or(&[], |affinity| &affinity.node_preferred)
 }
 
-/// Why preferences cannot be evaluated, in upstream's words. Terms of weight 0 are not looked at.
+/// Why preferences cannot be evaluated, in upstream's words. Terms with weight 0 are not checked.
 fn preference_error(terms: &[(i32, NodeSelectorTerm)]) -> Option<String> {
     let problems: Vec<String> = terms
         .iter()
@@ -101,7 +101,7 @@ fn preference_error(terms: &[(i32, NodeSelectorTerm)]) -> Option<String> {
     }
 }
 
-/// What the node has instead of a label that it should have.
+/// What the node has in place of a label that it should have.
 fn has(node: &Node, key: &Atom) -> String {
     node.labels.get(key).map_or("has no such label".to_owned(), |value| format!("has {value}"))
 }
@@ -179,12 +179,17 @@ impl Plugin for NodeAffinity {
     fn hint(&self, pod: &Pod, change: &ObjectChange) -> Hint {
         let Some(node) = change.new.as_ref().and_then(|new| new.node()) else { return Hint::Queue };
         let old = change.old.as_ref().and_then(|old| old.node());
-        // Upstream gives up on a term that cannot be parsed where no other decides, and tries the pod again.
-        let matches = matches_required(pod, node)
-            || (matches_node_selector(pod, node)
-                && required(pod).is_some_and(|s| s.errors().next().is_some()));
-        let now_matches =
-            self.is_enforced_met(node) && matches && old.is_none_or(|old| !matches_required(pod, old));
+        // Where no term matches and one cannot be parsed, upstream gives up and tries the pod again, whatever the node was before.
+        let is_error = || {
+            matches_node_selector(pod, node)
+                && required(pod).is_some_and(|selector| selector.errors().next().is_some())
+        };
+        let matches = if matches_required(pod, node) {
+            old.is_none_or(|old| !matches_required(pod, old))
+        } else {
+            is_error()
+        };
+        let now_matches = self.is_enforced_met(node) && matches;
         if now_matches { Hint::Queue } else { Hint::Skip }
     }
 
@@ -234,7 +239,7 @@ impl PreFilter for NodeAffinity {
         let mut nodes: Option<BTreeSet<Atom>> = None;
         for term in required.map_or(&[][..], |selector| &selector.terms) {
             let Some((first, others)) = term.name_lists.split_first() else {
-                // This alternative may hold for any node.
+                // This alternative may match any node.
                 return Status::SUCCESS.into();
             };
             let in_all = first.iter().filter(|name| others.iter().all(|list| list.contains(name)));
@@ -288,7 +293,7 @@ impl Score for NodeAffinity {
         node: &NodeInfo,
     ) -> Result<i64, Status> {
         let preferred = preferred(pod);
-        // Where PreScore did not run for this plugin.
+        // If PreScore did not run for this plugin.
         if state.read::<Sound>().is_none()
             && let Some(error) = preference_error(preferred)
         {

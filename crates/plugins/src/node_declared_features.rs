@@ -1,4 +1,4 @@
-//! NodeDeclaredFeatures: a pod that needs features of the kubelet goes to nodes that declare them.
+//! NodeDeclaredFeatures: a pod that needs certain kubelet features goes only to nodes that declare them.
 
 use secondmate_framework::{
     ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Fact, Filter, Handle,
@@ -18,11 +18,11 @@ const NO_STATE: &str = "error reading \"PreFilterNodeDeclaredFeatures\" from cyc
 #[derive(Clone, Copy, Debug)]
 pub struct NodeDeclaredFeatures;
 
-/// PreFilter has run, without which upstream does not filter.
+/// PreFilter has run; without it, upstream's filter fails.
 #[derive(Clone, Copy)]
 struct Prepared;
 
-/// Makes the plugin. It takes no arguments.
+/// Creates the plugin. It takes no arguments.
 ///
 /// # Errors
 /// None.
@@ -166,6 +166,20 @@ mod tests {
             verdict(&user_namespace, &declaring(&["UserNamespacesHostNetworkSupport"])),
             Status::SUCCESS
         );
+        let mounting = |options: serde_json::Value| json!({"volumeMounts": [{"name": "v"}, {"bindMountOptions": options}]});
+        for (spec, expected) in [
+            (json!({"containers": [mounting(json!([]))]}), Status::skip()),
+            (json!({"containers": [mounting(json!(null)), {"volumeMounts": null}]}), Status::skip()),
+            (json!({"containers": [mounting(json!(["noexec"]))]}), Status::unresolvable(REASON)),
+            (json!({"initContainers": [mounting(json!(["noexec"]))]}), Status::unresolvable(REASON)),
+            (json!({"ephemeralContainers": [mounting(json!(["noexec"]))]}), Status::unresolvable(REASON)),
+        ] {
+            let pod = pod(json!({ "spec": spec }));
+            assert_eq!(verdict(&pod, &declaring(&[])), expected, "{spec}");
+            if expected == Status::unresolvable(REASON) {
+                assert_eq!(verdict(&pod, &declaring(&["VolumeBindMountOptions"])), Status::SUCCESS);
+            }
+        }
         // A pod that needs two needs both.
         let both = pod(json!({"spec": {"hostNetwork": true, "hostUsers": false,
             "containers": [{"restartPolicyRules": [{"action": "RestartAllContainers"}]}]}}));

@@ -18,7 +18,7 @@ const REASON: &str = "node(s) didn't match the requested node name";
 #[derive(Clone, Copy, Debug)]
 pub struct NodeName;
 
-/// Makes the plugin. It takes no arguments.
+/// Creates the plugin. It takes no arguments.
 ///
 /// # Errors
 /// None.

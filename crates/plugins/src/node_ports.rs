@@ -1,4 +1,4 @@
-//! NodePorts: host ports that the pod wants must be free.
+//! NodePorts: the host ports that the pod requests must be free.
 
 use crate::facts;
 use secondmate_framework::{
@@ -19,11 +19,11 @@ const NO_STATE: &str = "reading \"PreFilterNodePorts\" from cycleState: not foun
 #[derive(Clone, Copy, Debug)]
 pub struct NodePorts;
 
-/// PreFilter has run, without which upstream does not filter.
+/// PreFilter has run; without it, upstream's filter fails.
 #[derive(Clone, Copy)]
 struct Prepared;
 
-/// Makes the plugin. It takes no arguments.
+/// Creates the plugin. It takes no arguments.
 ///
 /// # Errors
 /// None.
@@ -61,7 +61,7 @@ impl Plugin for NodePorts {
 
     fn hint(&self, pod: &Pod, change: &ObjectChange) -> Hint {
         match change.old.as_ref().and_then(|old| old.pod()) {
-            // A node.
+            // A change of a node.
             None => Hint::Queue,
             Some(deleted) => {
                 let had_room = deleted.node_name.is_some() || deleted.nominated_node_name.is_some();

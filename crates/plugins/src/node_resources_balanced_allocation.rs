@@ -1,6 +1,6 @@
-//! NodeResourcesBalancedAllocation: nodes whose resources become more evenly used by the pod are better.
+//! NodeResourcesBalancedAllocation: prefers nodes whose resource usage becomes more balanced with the pod.
 //!
-//! Since 1.36 the score is about the improvement: balance with the pod against balance without it, between 50 and 100.
+//! Since 1.36, the score measures the improvement: the balance with the pod compared with the balance without it, between 50 and 100.
 
 use crate::allocation::{
     Allocation, ROWS_AT_ONCE, ResourceArgs, RowAllocation, ScoredRequests, ScoredResource, Taken, exactly,
@@ -33,10 +33,10 @@ struct Args {
     resources: Option<Vec<ResourceArgs>>,
 }
 
-/// Makes the plugin from `NodeResourcesBalancedAllocationArgs`.
+/// Creates the plugin from `NodeResourcesBalancedAllocationArgs`.
 ///
 /// # Errors
-/// A resource with a weight other than 1, or one that is named twice.
+/// A resource has a weight other than 1, or is named twice.
 pub fn new(args: &Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
     let args: Args = arguments::parse(NAME, args)?;
     let refused = |reason: String| arguments::refused(NAME, format!("resources: {reason}"));
@@ -55,7 +55,7 @@ pub fn new(args: &Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginErro
     Ok(Arc::new(NodeResourcesBalancedAllocation { resources }))
 }
 
-/// How much the pod asks for of the balanced resources.
+/// The pod's requests of the balanced resources.
 #[derive(Clone)]
 struct Balanced(ScoredRequests);
 
@@ -75,7 +75,7 @@ impl NodeResourcesBalancedAllocation {
     }
 }
 
-/// The score of a node by the allocations of its resources.
+/// The score of a node, from the allocations of its resources.
 fn score_of(allocations: impl Iterator<Item = Allocation>) -> i64 {
     let (mut with, mut without) = (Fractions::new(), Fractions::new());
     for allocation in allocations {
@@ -85,13 +85,13 @@ fn score_of(allocations: impl Iterator<Item = Allocation>) -> i64 {
     score_by(balance(&with), balance(&without))
 }
 
-/// The score by the balance with the pod, and without it.
+/// The score, from the balance with the pod and without it.
 fn score_by(with: i64, without: i64) -> i64 {
     let half = MAX_NODE_SCORE / 2;
     half + (half + with - without) / 2
 }
 
-/// The score by rows.
+/// The score from rows.
 struct RowScores(SmallVec<[RowAllocation; 2]>);
 
 impl RowScore for RowScores {
@@ -108,7 +108,7 @@ impl RowScore for RowScores {
 }
 
 impl RowScores {
-    /// The scores by two resources that every node has; says whether these are such. As [`score_of_two`] has it.
+    /// The scores for two resources that every node has; returns whether the amounts are suitable. See [`score_of_two`].
     fn score_two(&self, level: Level, rows: NodeRows<'_>, scores: &mut [i64]) -> bool {
         let [a, b] = &*self.0 else { return false };
         dispatch!(level, simd => Self::score_by_two(simd, a, b, rows, scores))
@@ -134,7 +134,7 @@ impl RowScores {
         for (score, ((has, taken), (other_has, other_taken))) in scores.iter_mut().zip(one.zip(other)) {
             let requested = taken.wrapping_add(a.pod_request());
             let other_requested = other_taken.wrapping_add(b.pod_request());
-            // Negative ones are large as well.
+            // As unsigned numbers, negative ones are large as well.
             too_large |= (has | taken | requested | other_has | other_taken | other_requested) as u64 >> 52;
             has_none |= (*has == 0) | (*other_has == 0);
             let (has, other_has) = (exactly(*has), exactly(*other_has));
@@ -161,7 +161,7 @@ impl RowScores {
     }
 }
 
-/// As [`score_of`] has it.
+/// Like [`score_of`].
 fn score_of_two(a: Allocation, b: Allocation) -> i64 {
     let used = |of: fn(&Allocation) -> i64| {
         balance_of([a, b].map(|allocation| fraction(of(&allocation), allocation.allocatable)))
@@ -169,7 +169,7 @@ fn score_of_two(a: Allocation, b: Allocation) -> i64 {
     score_by(used(|allocation| allocation.requested), used(|allocation| allocation.allocated))
 }
 
-/// Used parts of resources, 0 to 1.
+/// Allocated fractions of resources, 0 to 1.
 type Fractions = SmallVec<[f64; 4]>;
 
 fn fraction(used: i64, allocatable: i64) -> f64 {
@@ -177,7 +177,7 @@ fn fraction(used: i64, allocatable: i64) -> f64 {
     if fraction > 1.0 { 1.0 } else { fraction }
 }
 
-/// 100 where all resources are used alike, less by their standard deviation. The steps in floating point are upstream's.
+/// 100 if all resources are used to the same extent, reduced by their standard deviation. The floating-point steps are upstream's.
 fn balance(fractions: &Fractions) -> i64 {
     let deviation = match fractions.as_slice() {
         [] | [_] => 0.0,
@@ -239,7 +239,7 @@ impl PreScore for NodeResourcesBalancedAllocation {
     ) -> Status {
         let requests = self.requests(pod);
         if asks_for_nothing(&requests) {
-            // Such pods would all go to the node that is balanced best.
+            // Otherwise all such pods would go to the node that is balanced best.
             return Status::skip();
         }
         state.write(Balanced(requests));
@@ -258,7 +258,7 @@ impl Score for NodeResourcesBalancedAllocation {
         if let Some(Balanced(requests)) = state.read() {
             return Ok(self.score_with(requests, node));
         }
-        // Where PreScore did not run for this plugin.
+        // If PreScore did not run for this plugin.
         let requests = self.requests(pod);
         Ok(if asks_for_nothing(&requests) { 0 } else { self.score_with(&requests, node) })
     }
@@ -285,7 +285,7 @@ mod tests {
         pod(json!({"spec": {"containers": [{"resources": {"requests": requests}}]}}))
     }
 
-    /// PreScore's status and the score, on a node of 4 CPUs, 4Gi, 8 GPUs, 4Gi of storage where a pod asks for `taken`.
+    /// PreScore's status and the score, on a node of 4 CPUs, 4Gi, 8 GPUs and 4Gi of storage on which a pod requests `taken`.
     fn score(args: Value, taken: Value, requests: Value) -> (Status, i64) {
         let snapshot = Snapshot::default();
         let cx = context(&snapshot);
@@ -334,17 +334,17 @@ mod tests {
             (&Value::Null, json!({}), json!({"cpu": "1"}), 68),
             // Deviation 0.25 before, none after: 50 + (50 + 100 - 75) / 2 = 87.5
             (&Value::Null, json!({"cpu": "2"}), json!({"memory": "2Gi"}), 87),
-            // The defaults of containers without requests do not count: as if the node were empty.
+            // The defaults for containers without requests do not count: as if the node were empty.
             (&Value::Null, json!({}), json!({"cpu": "4", "memory": "2Gi"}), 62),
-            // What is used beyond the node counts as all of it: 1 and 0, deviation 0.5: 50 + (50 + 50 - 100) / 2
+            // Usage beyond the node's capacity counts as full: 1 and 0, deviation 0.5: 50 + (50 + 50 - 100) / 2
             (&Value::Null, json!({}), json!({"cpu": "9"}), 50),
             // From the worst to the best: 50 + (50 + 100 - 50) / 2
             (&Value::Null, json!({"cpu": "4"}), json!({"memory": "4Gi"}), 100),
-            // GPUs do not count unless asked for: as the second.
+            // GPUs do not count unless requested: same as the second.
             (&three, json!({"example.com/gpu": "8"}), json!({"cpu": "1"}), 68),
             // After: 0.25, 0, 0.5, mean 0.25, deviation sqrt(0.125 / 3) = 0.2041: 79. 50 + (50 + 79 - 100) / 2 = 64.5
             (&three, json!({}), json!({"cpu": "1", "example.com/gpu": "4"}), 64),
-            // One resource is always balanced.
+            // A single resource is always balanced.
             (&one, json!({"memory": "4Gi"}), json!({"cpu": "4"}), 75),
         ] {
             assert_eq!(

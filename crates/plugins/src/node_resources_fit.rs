@@ -1,4 +1,4 @@
-//! NodeResourcesFit: nodes must have room for what the pod asks for, and are scored by how much is taken.
+//! NodeResourcesFit: nodes must have room for the pod's requests, and are scored by how much is allocated.
 
 mod facts;
 mod hint;
@@ -35,7 +35,7 @@ const NO_STATE: &str = "error reading \"PreFilterNodeResourcesFit\" from cycleSt
 /// The plugin.
 #[derive(Clone, Debug)]
 pub struct NodeResourcesFit {
-    /// Extended resources that the filter does not look at.
+    /// Extended resources that the filter ignores.
     ignored: Ignored,
     resources: Box<[ScoredResource]>,
     strategy: Strategy,
@@ -61,10 +61,10 @@ struct StrategyArgs {
     requested_to_capacity_ratio: Option<strategy::RatioArgs>,
 }
 
-/// Makes the plugin from `NodeResourcesFitArgs`.
+/// Creates the plugin from `NodeResourcesFitArgs`.
 ///
 /// # Errors
-/// A strategy that is unknown or has no shape where it needs one, or a weight out of range.
+/// An unknown strategy, a strategy without the shape that it needs, or a weight out of range.
 pub fn new(args: &Value, handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
     let args: Args = arguments::parse(NAME, args)?;
     let refused = |reason: String| arguments::refused(NAME, reason);
@@ -93,7 +93,7 @@ pub fn new(args: &Value, handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError
 #[derive(Clone, Debug, Default)]
 struct Ignored {
     resources: BTreeSet<String>,
-    /// Parts of names before the `/`.
+    /// The parts of names before the `/`.
     groups: BTreeSet<String>,
 }
 
@@ -108,13 +108,13 @@ impl Ignored {
     }
 }
 
-/// What the pod needs room for, as the filter reads it.
+/// What the pod needs room for, prepared for the filter.
 #[derive(Clone, Debug)]
 struct Needs {
     milli_cpu: i64,
     memory: i64,
     ephemeral_storage: i64,
-    /// Scalar resources that the filter looks at, sorted by name.
+    /// Scalar resources that the filter checks, sorted by name.
     scalars: SmallVec<[ScalarNeed; 2]>,
 }
 
@@ -122,15 +122,15 @@ struct Needs {
 struct ScalarNeed {
     name: Atom,
     amount: i64,
-    /// A DeviceClass provides the resource: where the node itself has none, DynamicResources decides.
+    /// A DeviceClass provides the resource: if the node itself has none, DynamicResources decides.
     has_device_class: bool,
 }
 
-/// Reasons against a node.
+/// Reasons to reject a node.
 #[derive(Default)]
 struct Shortage {
     reasons: SmallVec<[Reason; 1]>,
-    /// The node is too small, even empty.
+    /// The node is too small even when empty.
     unresolvable: bool,
 }
 
@@ -168,17 +168,17 @@ impl Needs {
         pods as i64 + 1 > allocatable.pods
     }
 
-    /// The scalar resources that are judged here: where a node has none of one that a DeviceClass provides, DynamicResources does.
+    /// The scalar resources that are judged here: if a node has none of a resource that a DeviceClass provides, DynamicResources judges it.
     fn scalars_judged<'a>(&'a self, has: &'a Resources) -> impl Iterator<Item = &'a ScalarNeed> {
         let elsewhere = |need: &ScalarNeed| need.has_device_class && has.scalar(&need.name).unwrap_or(0) <= 0;
         self.scalars.iter().filter(move |need| !elsewhere(need))
     }
 
-    /// What is missing on a node with so many pods that take so much.
+    /// What is missing on a node with this many pods and these requests.
     fn shortage(&self, allocatable: &Allocatable, requested: &Resources, pods: usize) -> Shortage {
         let mut shortage = Shortage::default();
         if self.has_too_many_pods(allocatable, pods) {
-            // Never unresolvable by itself, even where the node takes no pods at all.
+            // Never unresolvable by itself, even if the node takes no pods at all.
             shortage.reasons.push(Reason::Borrowed("Too many pods"));
         }
         let has = &allocatable.resources;
@@ -199,7 +199,7 @@ impl Needs {
     }
 }
 
-/// How much the pod asks for of the scored resources.
+/// The pod's requests of the scored resources.
 #[derive(Clone)]
 struct Scored(ScoredRequests);
 
@@ -314,7 +314,7 @@ impl Score for NodeResourcesFit {
         };
         Ok(match state.read::<Scored>() {
             Some(Scored(requests)) => score(requests),
-            // Where PreScore did not run for this plugin.
+            // If PreScore did not run for this plugin.
             None => score(&requests_of(&self.resources, &pod.requests.scoring)),
         })
     }

@@ -1,4 +1,4 @@
-//! NodeUnschedulable: nodes marked `spec.unschedulable` take only pods that tolerate the taint of that meaning.
+//! NodeUnschedulable: nodes with `spec.unschedulable` take only pods that tolerate the corresponding taint.
 
 use secondmate_framework::{
     ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Fact, Filter, Handle,
@@ -16,11 +16,11 @@ const REASON: &str = "node(s) were unschedulable";
 /// The plugin.
 #[derive(Clone, Debug)]
 pub struct NodeUnschedulable {
-    /// What a pod must tolerate: the taint that the node controller sets on such nodes.
+    /// The taint that a pod must tolerate: the one that the node controller sets on such nodes.
     taint: Taint,
 }
 
-/// Makes the plugin. It takes no arguments.
+/// Creates the plugin. It takes no arguments.
 ///
 /// # Errors
 /// None.
@@ -98,7 +98,7 @@ impl Plugin for NodeUnschedulable {
 
 impl PreFilter for NodeUnschedulable {
     fn pre_filter(&self, _cx: &Context<'_>, _state: &mut CycleState, _pod: &Arc<Pod>) -> PreFilterOutcome {
-        // It has nothing to prepare. Upstream's looks here whether the pod is one on a node that waits for a resize.
+        // There is nothing to prepare. Here upstream's plugin checks whether the pod is assigned to a node and waits for a resize.
         PreFilterOutcome::default()
     }
 }

@@ -1,4 +1,4 @@
-//! The claims of a pod, as the volume plugins look them up.
+//! A pod's claims, as the volume plugins look them up.
 
 use secondmate_framework::Fact;
 use secondmate_model::objects::{Objects, PersistentVolumeClaim};
@@ -6,16 +6,16 @@ use secondmate_model::{Pod, Volume, VolumeSource};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// What kind of claim a volume uses.
+/// How a volume refers to its claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClaimKind {
     /// Named by the pod.
     Named,
-    /// Made for a generic ephemeral volume of the pod.
+    /// Created for a generic ephemeral volume of the pod.
     Ephemeral,
 }
 
-/// Calls `then` with the name of the claim behind a volume, where there is one. Allocates nothing for names that are valid.
+/// Calls `then` with the name of the volume's claim, if it has one. Does not allocate for valid names.
 pub(crate) fn with_claim_name<R>(
     pod: &Pod,
     volume: &Volume,
@@ -24,7 +24,7 @@ pub(crate) fn with_claim_name<R>(
     match &volume.source {
         VolumeSource::Claim { name, .. } => Some(then(ClaimKind::Named, name)),
         VolumeSource::Ephemeral => {
-            // No name of an object is longer than 253 bytes.
+            // No object name is longer than 253 bytes.
             let mut name = SmallVec::<[u8; 256]>::new();
             name.extend_from_slice(pod.name.as_bytes());
             name.push(b'-');
@@ -36,7 +36,7 @@ pub(crate) fn with_claim_name<R>(
     }
 }
 
-/// The claim of that name in the pod's namespace.
+/// The claim with that name in the pod's namespace.
 pub(crate) fn claim<'a>(
     objects: &'a Objects,
     pod: &Pod,
@@ -67,7 +67,7 @@ pub(crate) fn named(pod: &Pod) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Whether the claim of a generic ephemeral volume was made for the pod; why not, otherwise.
+/// Checks that the claim of a generic ephemeral volume was created for the pod; the error says why not.
 pub(crate) fn is_for_pod(pod: &Pod, claim: &PersistentVolumeClaim) -> Result<(), String> {
     if claim.controller_uid.as_deref() == Some(pod.uid.as_str()) && claim.name.namespace == pod.namespace {
         return Ok(());
@@ -75,7 +75,7 @@ pub(crate) fn is_for_pod(pod: &Pod, claim: &PersistentVolumeClaim) -> Result<(),
     Err(format!("PVC {} was not created for pod {} (pod is not owner)", claim.name, pod.full_name()))
 }
 
-/// What is not well with the pod's claims, for people.
+/// What is wrong with the pod's claims, for people.
 pub(crate) fn facts(objects: &Objects, pod: &Pod) -> Vec<Fact> {
     let mut facts = Vec::new();
     for volume in &pod.volumes {
@@ -128,7 +128,7 @@ fn fact(objects: &Objects, claim: &PersistentVolumeClaim) -> Option<Fact> {
     }
 }
 
-/// The API's words for a claim that is not there.
+/// The API's message for a claim that does not exist.
 pub(crate) fn claim_not_found(name: &str) -> String {
     format!("persistentvolumeclaim {name:?} not found")
 }

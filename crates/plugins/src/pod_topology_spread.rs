@@ -1,9 +1,9 @@
-//! `PodTopologySpread`: keeps the pods that a selector means evenly spread over the domains of a node label.
+//! `PodTopologySpread`: keeps the pods that a selector matches evenly spread over the domains of a node label.
 //!
-//! Constraints that must hold filter nodes, those that should hold score them. Pods without constraints of their own get the
-//! configured defaults, for the pods that their services and owners select. For a pod's cycle the counts per domain are
-//! worked out once (PreFilter over all nodes, PreScore for the domains of the feasible ones) and kept in the cycle's state. Where
-//! counts are kept node by node from one pod to the next, verdicts and scores follow from those (module `groups`).
+//! Hard constraints filter nodes, soft constraints score them. Pods without constraints of their own get the configured defaults, applied
+//! to the pods that their services and owners select. In a pod's cycle, the counts per domain are computed once (PreFilter over all nodes,
+//! PreScore for the domains of the feasible ones) and kept in the cycle's state. If counts are kept node by node from one pod to the next,
+//! verdicts and scores are derived from those (module `groups`).
 
 mod args;
 mod constraints;
@@ -31,16 +31,16 @@ const LABEL_MISSING: &str = "node(s) didn't match pod topology spread constraint
 /// The plugin with its arguments.
 #[derive(Debug)]
 pub struct PodTopologySpread {
-    /// Constraints of pods that have none of their own; their selectors are those of each pod's services and owner.
+    /// Constraints for pods that have none of their own; the selectors come from each pod's services and owner.
     defaults: Box<[SpreadConstraint]>,
-    /// The defaults are the built-in ones: then a node without one of the labels is scored by the others.
+    /// The defaults are the built-in ones: then a node that lacks one of the labels is scored by the others.
     system_defaults: bool,
 }
 
-/// Makes the plugin from its `pluginConfig` arguments; `null` means kube-scheduler's defaults.
+/// Creates the plugin from its `pluginConfig` arguments; `null` means kube-scheduler's defaults.
 ///
 /// # Errors
-/// The arguments are not those of the plugin, or kube-scheduler would refuse them.
+/// The arguments are not valid for the plugin, or kube-scheduler would reject them.
 pub fn new(args: &serde_json::Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
     let (defaults, system_defaults) = args::defaults(args)?;
     Ok(Arc::new(PodTopologySpread { defaults, system_defaults }))

@@ -1,4 +1,4 @@
-//! PrioritySort: pods of higher priority first, among equals the one that waits longest.
+//! PrioritySort: pods of higher priority first; among equals, the one that has been waiting longest.
 
 use secondmate_framework::{
     Declaration, EventRegistration, Handle, NodeParts, Plugin, PluginError, PodParts, QueueSort, QueuedPod,
@@ -14,7 +14,7 @@ pub const NAME: &str = "PrioritySort";
 #[derive(Clone, Copy, Debug)]
 pub struct PrioritySort;
 
-/// Makes the plugin. It takes no arguments.
+/// Creates the plugin. It takes no arguments.
 ///
 /// # Errors
 /// None.
@@ -68,7 +68,7 @@ mod tests {
             ((json!(-1), 1), (json!(0), 5), Ordering::Greater),
             ((json!(7), 1), (json!(7), 2), Ordering::Less),
             ((json!(7), 2), (json!(7), 2), Ordering::Equal),
-            // Without a priority a pod has 0.
+            // A pod without a priority has priority 0.
             ((Value::Null, 2), (json!(0), 1), Ordering::Greater),
         ] {
             let shown = format!("{a:?} {b:?}");

@@ -15,7 +15,7 @@ pub const NAME: &str = "SchedulingGates";
 #[derive(Clone, Copy, Debug)]
 pub struct SchedulingGates;
 
-/// Makes the plugin. It takes no arguments.
+/// Creates the plugin. It takes no arguments.
 ///
 /// # Errors
 /// None.

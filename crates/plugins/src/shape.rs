@@ -1,4 +1,4 @@
-//! A function from utilisation to score, drawn by points: `shape` in the arguments of plugins.
+//! A function from utilisation to score, defined by points: `shape` in the arguments of plugins.
 //!
 //! Source: `BuildBrokenLinearFunction` in `pkg/scheduler/framework/plugins/helper`, and `validateFunctionShape` in
 //! `pkg/scheduler/apis/config/validation`.
@@ -6,10 +6,10 @@
 use secondmate_framework::MAX_NODE_SCORE;
 use serde::Deserialize;
 
-/// Largest score of a point as it is written.
+/// Maximum score of a point as configured.
 const MAX_WRITTEN_SCORE: i64 = 10;
 
-/// A point as it is written.
+/// A point as configured.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[derive(Default)]
@@ -27,7 +27,7 @@ struct Point {
     score: i64,
 }
 
-/// The function. It has at least one point, and its values are from 0 to 100.
+/// The function. It has at least one point, and its values are between 0 and 100.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shape(Box<[Point]>);
 
@@ -53,15 +53,15 @@ impl Shape {
         Ok(Self(points.iter().map(point).collect()))
     }
 
-    /// The score where so much is taken of what there is: by the percentage, which is cut. Nothing to take from, or less than
-    /// is taken, counts as all of it. The integers are upstream's, overflow included.
+    /// The score for this much being allocated of the total, by the percentage, which is truncated. If the total is 0, or less than what is
+    /// allocated, it counts as fully allocated. The integers are upstream's, overflow included.
     pub(crate) fn score(&self, taken: i64, all: i64) -> i64 {
         let utilization =
             if all == 0 || taken > all { 100 } else { taken.wrapping_mul(100).wrapping_div(all) };
         self.at(utilization)
     }
 
-    /// Level before the first point and behind the last, linear between two.
+    /// Constant before the first point and after the last, linear between two.
     fn at(&self, utilization: i64) -> i64 {
         let points = &self.0;
         let Some(next) = points.iter().position(|point| utilization <= point.utilization) else {
@@ -92,7 +92,7 @@ mod tests {
         for (taken, expected) in [
             (0, 20),
             (20, 20),
-            // 20 + 80 * 10 / 30 = 46.7, cut
+            // 20 + 80 * 10 / 30 = 46.7, truncated
             (30, 46),
             (50, 100),
             // 100 + (-60 * 1 / 30 = -2) = 98
@@ -103,7 +103,7 @@ mod tests {
         ] {
             assert_eq!(peak.score(taken, 100), expected, "{taken}");
         }
-        // 2 of 3 are 66 %, cut.
+        // 2 of 3 are 66 %, truncated.
         let rising = shape(&[(0, 0), (100, 10)]).expect("a shape");
         assert_eq!([rising.score(2, 3), rising.score(0, 0), rising.score(4, 3)], [66, 100, 100]);
     }

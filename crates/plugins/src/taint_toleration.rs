@@ -1,4 +1,4 @@
-//! TaintToleration: taints keep pods off that do not tolerate them, or make their nodes less welcome.
+//! TaintToleration: taints keep away pods that do not tolerate them, or make their nodes less preferred.
 
 use secondmate_framework::{
     ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Fact, Filter, Handle,
@@ -19,11 +19,11 @@ const NO_STATE: &str = "failed to read \"PreScoreTaintToleration\" from cycleSta
 #[derive(Clone, Copy, Debug)]
 pub struct TaintToleration;
 
-/// PreScore has run. Upstream picks the tolerations out there and cannot score without; here picking them costs nothing.
+/// PreScore has run. Upstream collects the tolerations there and cannot score without it; here collecting them costs nothing.
 #[derive(Clone, Copy)]
 struct Prepared;
 
-/// Makes the plugin. It takes no arguments.
+/// Creates the plugin. It takes no arguments.
 ///
 /// # Errors
 /// None.
@@ -31,7 +31,7 @@ pub fn new(_args: &Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginErr
     Ok(Arc::new(TaintToleration))
 }
 
-/// Whether the pod tolerates all taints of the node that would keep it off (NoSchedule and NoExecute).
+/// Whether the pod tolerates all taints of the node that would keep it away (NoSchedule and NoExecute).
 #[must_use]
 pub fn tolerates_node(pod: &Pod, node: &Node) -> bool {
     node.taints.iter().all(|taint| !taint.repels() || tolerates(pod, taint))
@@ -47,8 +47,8 @@ impl Plugin for TaintToleration {
     }
 
     fn declaration(&self) -> Declaration {
-        // The kubelet looks at NoExecute only. A NoSchedule taint that came since the choice counts here too: the next attempt would
-        // heed it.
+        // The kubelet checks only NoExecute. A NoSchedule taint that was added after the choice counts here too: the next attempt would
+        // respect it.
         Declaration::of(PodParts::TOLERATIONS, NodeParts::TAINTS).judged_at_admission()
     }
 
@@ -104,7 +104,7 @@ impl Plugin for TaintToleration {
 
 impl PreFilter for TaintToleration {
     fn pre_filter(&self, _cx: &Context<'_>, _state: &mut CycleState, _pod: &Arc<Pod>) -> PreFilterOutcome {
-        // It has nothing to prepare. Upstream's looks here whether the pod is one on a node that waits for a resize.
+        // There is nothing to prepare. Here upstream's plugin checks whether the pod is assigned to a node and waits for a resize.
         PreFilterOutcome::default()
     }
 }
@@ -186,7 +186,7 @@ mod tests {
             (json!([taint("NoSchedule")]), json!([]), false),
             (json!([taint("NoExecute")]), json!([]), false),
             (json!([taint("PreferNoSchedule")]), json!([]), true),
-            // An effect that nobody knows keeps nobody off.
+            // An unknown effect keeps no pods away.
             (json!([taint("NoWay")]), json!([]), true),
             (json!([taint("NoSchedule")]), json!([{"key": "k", "value": "v"}]), true),
             (json!([taint("NoSchedule")]), json!([{"key": "k", "operator": "Equal", "value": "w"}]), false),
@@ -196,7 +196,7 @@ mod tests {
                 json!([{"key": "k", "operator": "Exists", "effect": "NoExecute"}]),
                 false,
             ),
-            // Lt and Gt are behind a gate that is off.
+            // Lt and Gt are behind a feature gate that is off.
             (
                 json!([{"key": "k", "value": "5", "effect": "NoSchedule"}]),
                 json!([{"key": "k", "operator": "Gt", "value": "3"}]),

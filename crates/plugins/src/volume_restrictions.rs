@@ -1,4 +1,4 @@
-//! VolumeRestrictions: a disk that only one pod may write, and claims that only one pod may use.
+//! VolumeRestrictions: disks that only one pod may write to, and claims that only one pod may use.
 //!
 //! Source: `pkg/scheduler/framework/plugins/volumerestrictions`.
 
@@ -25,7 +25,7 @@ pub struct VolumeRestrictions {
     parity: Parity,
 }
 
-/// Makes the plugin; it has no arguments.
+/// Creates the plugin. It takes no arguments.
 ///
 /// # Errors
 /// None.
@@ -36,17 +36,17 @@ pub fn new(_args: &Value, handle: &Handle) -> Result<Arc<dyn Plugin>, PluginErro
 /// What PreFilter found out about claims that only one pod may use.
 #[derive(Clone, Debug)]
 struct ExclusiveClaims {
-    /// Those of the pod.
+    /// The pod's own such claims.
     claims: Arc<BTreeSet<Box<str>>>,
     /// How often other pods use one of them.
     in_use: i64,
 }
 
 impl ExclusiveClaims {
-    /// References of another pod to the claims.
+    /// The number of another pod's references to the claims.
     ///
-    /// Upstream compares names and forgets the namespace, so that a nominated pod or a victim of another namespace with a claim
-    /// of the same name counts; strict parity does too.
+    /// Upstream compares names but disregards the namespace, so that a nominated pod or a victim in another namespace with a claim of the
+    /// same name counts; strict parity does the same.
     fn references(&self, parity: Parity, pod: &Pod, other: &Pod) -> i64 {
         if parity == Parity::Sensible && pod.namespace != other.namespace {
             return 0;
@@ -55,7 +55,7 @@ impl ExclusiveClaims {
         i64::try_from(count).unwrap_or(i64::MAX)
     }
 
-    /// Who uses them.
+    /// The pods that use them.
     fn facts(&self, nodes: &[Arc<NodeInfo>], pod: &Pod) -> Vec<Fact> {
         let of_claim = |name: &str| {
             let full = format!("{}/{name}", pod.namespace);
@@ -71,12 +71,12 @@ impl ExclusiveClaims {
     }
 }
 
-/// What the verdicts follow from, beside the pods on a node.
+/// What the verdicts depend on, besides the pods on a node.
 #[derive(Debug)]
 struct Held {
-    /// A claim that only one pod may use is in use, on whatever node.
+    /// A claim that only one pod may use is in use, on any node.
     claim_in_use: bool,
-    /// The pod's disks that conflict with their like.
+    /// The pod's disks that conflict with the same disks of other pods.
     disks: Box<[VolumeSource]>,
 }
 
@@ -88,7 +88,7 @@ impl Held {
 
 alike_by_key!(Held);
 
-/// Sources that conflict with their like on the same node.
+/// Whether the volume's source conflicts with the same source on the same node.
 fn is_exclusive_disk(volume: &Volume) -> bool {
     matches!(
         volume.source,
@@ -99,7 +99,7 @@ fn is_exclusive_disk(volume: &Volume) -> bool {
     )
 }
 
-/// Whether two volumes are the same disk and one of the two writes. An EBS volume cannot be shared at all.
+/// Whether two volumes are the same disk and one of them is written to. An EBS volume cannot be shared at all.
 fn conflict(a: &VolumeSource, b: &VolumeSource) -> bool {
     use VolumeSource::{AwsElasticBlockStore, GcePersistentDisk, Iscsi, Rbd};
     match (a, b) {
@@ -129,7 +129,7 @@ fn conflict(a: &VolumeSource, b: &VolumeSource) -> bool {
     }
 }
 
-/// Whether a disk of the pod is one of the other pod's.
+/// Whether a disk of the pod conflicts with one of the other pod's.
 fn disks_conflict(pod: &Pod, other: &Pod) -> bool {
     pod.volumes
         .iter()
@@ -143,7 +143,7 @@ impl Plugin for VolumeRestrictions {
     }
 
     fn declaration(&self) -> Declaration {
-        // A claim that one pod only may use is looked for on every node.
+        // A claim that only one pod may use is looked for on every node.
         Declaration::of(PodParts::VOLUMES | PodParts::PRIORITY, NodeParts::VOLUMES)
             .reaching(Reach::Cluster)
             .with_objects(&[ObjectKind::PersistentVolumeClaim])
@@ -265,7 +265,7 @@ impl Filter for VolumeRestrictions {
     }
 }
 
-/// The filter is on and PreFilter is not: a configuration that upstream answers so for every pod.
+/// The filter is enabled but PreFilter is not: with such a configuration, upstream gives this answer for every pod.
 fn no_state() -> Status {
     Status::error("cannot read \"PreFilterVolumeRestrictions\" from cycleState")
 }

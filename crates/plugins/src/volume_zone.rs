@@ -1,4 +1,4 @@
-//! VolumeZone: volumes with zone or region labels are used on nodes with the same.
+//! VolumeZone: volumes with zone or region labels are used on nodes with the same labels.
 //!
 //! Source: `pkg/scheduler/framework/plugins/volumezone`.
 
@@ -22,15 +22,15 @@ const CONFLICT: &str = "node(s) had no available volume zone";
 /// The plugin.
 #[derive(Debug)]
 pub struct VolumeZone {
-    /// The labels that are looked at, each with the label that took its place.
+    /// The labels that are considered, each with the label that replaced it.
     labels: [(Atom, Atom); 4],
 }
 
-/// A demand of a volume: the node's label has one of the values.
+/// A requirement of a volume: the node's label has one of the values.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Topology {
     key: Atom,
-    /// The label that took the place of `key`; it counts where the node does not have `key`.
+    /// The label that replaced `key`; it is used if the node does not have `key`.
     successor: Atom,
     values: BTreeSet<Atom>,
 }
@@ -42,7 +42,7 @@ impl Topology {
     }
 }
 
-/// The demands of the pod's volumes.
+/// The requirements of the pod's volumes.
 #[derive(Clone, Debug)]
 struct Topologies(Arc<[Topology]>);
 
@@ -54,7 +54,7 @@ impl Topologies {
 
 alike_by_key!(Topologies);
 
-/// Makes the plugin; it has no arguments.
+/// Creates the plugin. It takes no arguments.
 ///
 /// # Errors
 /// None.
@@ -66,7 +66,7 @@ pub fn new(_args: &Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginErr
 }
 
 impl VolumeZone {
-    /// The demands of a volume. A label with an empty part is ignored.
+    /// The requirements of a volume. A label with an empty part is ignored.
     fn topologies<'a>(&'a self, volume: &'a PersistentVolume) -> impl Iterator<Item = Topology> + use<'a> {
         self.labels.iter().filter_map(|(key, successor)| {
             let parts: Vec<&str> =
@@ -100,7 +100,7 @@ impl VolumeZone {
     }
 }
 
-/// A claim that is not bound is no concern of this plugin where its class waits for a consumer.
+/// A claim that is not bound is not this plugin's concern if its class waits for a consumer.
 fn unbound(objects: &Objects, class: Option<&Atom>) -> Result<(), Status> {
     let Some(name) = class.filter(|name| !name.is_empty()) else {
         return Err(Status::unresolvable("PersistentVolumeClaim had no pv name and storageClass name"));
@@ -135,7 +135,7 @@ impl Plugin for VolumeZone {
     }
 
     fn reading(&self, _cx: &Context<'_>, state: &CycleState, _pod: &Arc<Pod>) -> Option<Reading> {
-        // Wherever the volumes are, pods that demand the same zones are alike.
+        // Wherever the volumes are, pods that require the same zones are alike.
         state.read::<Topologies>().cloned().map(Reading::of)
     }
 
@@ -215,7 +215,7 @@ impl Filter for VolumeZone {
         let labels = &node.node().labels;
         match state.read::<Topologies>() {
             Some(topologies) => self.check(&topologies.0, labels),
-            // PreFilter is off in the profile: as upstream, the demands are looked up for each node.
+            // PreFilter is disabled in the profile: as upstream, the requirements are looked up for each node.
             None => match self.of_pod(cx.snapshot.objects(), pod) {
                 Ok(topologies) => self.check(&topologies, labels),
                 Err(status) => status,
@@ -225,7 +225,7 @@ impl Filter for VolumeZone {
 }
 
 impl VolumeZone {
-    /// A node without any of the labels is in a cluster without zones and takes every volume.
+    /// A node without any of the labels belongs to a cluster without zones and takes every volume.
     fn check(&self, topologies: &[Topology], node: &Labels) -> Status {
         if !self.labels.iter().any(|(key, _)| node.get(key).is_some()) {
             return Status::SUCCESS;

@@ -1,8 +1,8 @@
-//! The boundary of the plugins: whoever runs them knows none of them by name.
+//! The plugins' boundary: the code that runs them knows none of them by name.
 
 use std::path::{Path, PathBuf};
 
-/// The crates that run plugins, judge them or measure them.
+/// The crates that run, judge or measure plugins.
 const OUTSIDE: [&str; 7] = ["framework", "cycle", "core", "explain", "shell", "telemetry", "secondmate"];
 
 fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
@@ -32,7 +32,7 @@ fn no_crate_outside_knows_a_plugin_by_name() {
         rust_files(&crates.join(outside).join("src"), &mut files);
         for file in files {
             let text = std::fs::read_to_string(&file).expect("a source file");
-            // Tests at the end of the file. `mod tests;` may stand at its top.
+            // Tests at the end of the file. `mod tests;` may be at its top.
             let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
             looked_at += 1;
             let comment = |line: &&str| line.trim_start().starts_with("//");

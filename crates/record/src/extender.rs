@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The kinds of an extender's lines.
+/// The kinds of lines that belong to extenders.
 const EXTENDER: &str = "extender";
 const ASKED: &str = "extenderAsked";
 
@@ -34,7 +34,7 @@ struct Asked {
 struct Question {
     extender: String,
     verb: Verb,
-    /// Namespace and name of the pod that is scheduled.
+    /// Namespace and name of the pod being scheduled.
     pod: String,
     uid: String,
     /// Digest of the nodes, or of the victims by node.
@@ -61,7 +61,7 @@ impl Question {
     fn about_victims(extender: &str, pod: &Pod, candidates: &[PreemptionCandidate]) -> Self {
         let parts = candidates.iter().flat_map(|candidate| {
             let uids = candidate.victims.iter().map(|victim| victim.uid.as_str());
-            // Names of nodes do not begin so: lists of victims are told apart.
+            // Node names do not begin like this, so lists of victims can be told apart.
             ["/", candidate.node.as_str()].into_iter().chain(uids)
         });
         Self::new(extender, Verb::Preempt, pod, digest(parts))
@@ -80,7 +80,7 @@ impl Question {
     }
 }
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Answer {
@@ -112,7 +112,7 @@ impl Default for Passed {
     }
 }
 
-/// A node as it was sent back, as an object in the record.
+/// A node that was returned as a complete object, as an object in the record.
 #[derive(Clone, Debug)]
 struct WholeNode(Arc<Node>);
 
@@ -168,7 +168,7 @@ impl From<Filtered> for ExtenderVerdict {
 }
 
 impl Recorder {
-    /// The same extenders; all that they answer is recorded.
+    /// The same extenders, all of whose answers are recorded.
     #[must_use]
     pub fn extenders(self: &Arc<Self>, extenders: &Extenders) -> Extenders {
         for extender in extenders.iter() {
@@ -184,7 +184,7 @@ impl Recorder {
     }
 }
 
-/// An extender whose answers are written down.
+/// An extender whose answers are recorded.
 struct Recorded {
     name: Arc<str>,
     calls: Arc<dyn CallExtender>,
@@ -241,7 +241,7 @@ impl CallExtender for Recorded {
     }
 }
 
-/// What a record has of extenders.
+/// What a record contains about extenders.
 #[derive(Debug, Default)]
 pub struct ExtenderAnswers {
     names: BTreeSet<String>,
@@ -249,10 +249,10 @@ pub struct ExtenderAnswers {
 }
 
 impl ExtenderAnswers {
-    /// Takes a line of a record; `false` where it is none of an extender's.
+    /// Takes a line of a record; returns `false` if it does not belong to an extender.
     ///
     /// # Errors
-    /// It is not as it should be.
+    /// If the line is malformed.
     pub fn take(&mut self, kind: &str, content: &RawValue) -> Result<bool, serde_json::Error> {
         match kind {
             EXTENDER => {
@@ -268,10 +268,10 @@ impl ExtenderAnswers {
         Ok(true)
     }
 
-    /// The extender of this name as the record has it: it answers what it answered then, and nobody is called.
+    /// The extender with this name, as recorded: it gives the recorded answers, and nothing is called.
     ///
     /// # Errors
-    /// It is not in the record.
+    /// If it is not in the record.
     pub fn replay(self: &Arc<Self>, name: &str) -> Result<Arc<dyn CallExtender>, String> {
         if !self.names.contains(name) {
             return Err(format!(
@@ -282,14 +282,14 @@ impl ExtenderAnswers {
     }
 }
 
-/// An extender that answers what it answered before.
+/// An extender that gives recorded answers.
 struct Replayed {
     name: String,
     record: Arc<ExtenderAnswers>,
 }
 
 impl Replayed {
-    /// The next answer to a question, as far as it is of the kind that the question asks for.
+    /// The next answer to a question, if it is of the kind that the question asks for.
     fn answer<T>(
         &self,
         about: &Question,

@@ -1,4 +1,4 @@
-//! A record that is there.
+//! Reads an existing record.
 
 use crate::{BYTES_MAX, FORMAT, HEAD};
 use serde_json::value::RawValue;
@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufRead};
 use std::sync::{Mutex, PoisonError};
 
-/// Reads a record: each line is handed to `take`, by its kind; it says whether it knows lines of that kind.
+/// Reads a record: each line is passed to `take` with its kind; `take` returns whether it knows lines of that kind.
 ///
 /// # Errors
-/// It cannot be read, is no record, has lines that nobody knows or that are not as they should be, or is too long, in words.
+/// In words: if it cannot be read, is not a record, has unknown or malformed lines, or is too long.
 pub fn read(
     from: impl BufRead,
     mut take: impl FnMut(&str, &RawValue) -> Result<bool, serde_json::Error>,
@@ -47,7 +47,7 @@ pub fn read(
     if first { Err("it is empty".to_owned()) } else { Ok(()) }
 }
 
-/// Lines, none of which makes the whole longer than a record may be.
+/// The lines, limited in total to the maximum length of a record.
 fn lines(from: impl BufRead) -> impl Iterator<Item = io::Result<String>> {
     let mut from = from.take(BYTES_MAX + 1);
     std::iter::from_fn(move || {
@@ -61,7 +61,7 @@ fn lines(from: impl BufRead) -> impl Iterator<Item = io::Result<String>> {
     })
 }
 
-/// The answers of a record by their questions, each in the order in which it was given.
+/// The answers of a record by question, each list in the order in which the answers were given.
 #[derive(Debug)]
 pub struct Answers<Question, Answer>(Mutex<BTreeMap<Question, VecDeque<Answer>>>);
 
@@ -72,13 +72,13 @@ impl<Question, Answer> Default for Answers<Question, Answer> {
 }
 
 impl<Question: Ord, Answer> Answers<Question, Answer> {
-    /// Adds one.
+    /// Adds an answer.
     pub fn add(&mut self, about: Question, answer: Answer) {
         let answers = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
         answers.entry(about).or_default().push_back(answer);
     }
 
-    /// The next answer to a question; `None` where there is none (any more).
+    /// The next answer to a question; `None` if there is none (left).
     pub fn next(&self, about: &Question) -> Option<Answer> {
         let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         answers.get_mut(about).and_then(VecDeque::pop_front)

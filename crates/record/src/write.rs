@@ -1,4 +1,4 @@
-//! A record that is being written.
+//! Writes a new record.
 
 use crate::{BYTES_MAX, FORMAT, HEAD};
 use serde::Serialize;
@@ -14,12 +14,12 @@ pub struct Recorder {
 struct Writing {
     to: Box<dyn Write + Send>,
     bytes_left: u64,
-    /// Why the record is not whole: nothing is written any more.
+    /// Why the record is incomplete; nothing more is written then.
     broken: Option<String>,
 }
 
 impl Recorder {
-    /// A record that is written to this.
+    /// A recorder that writes to this.
     #[must_use]
     pub fn new(to: Box<dyn Write + Send>) -> Self {
         Self::with_limit(to, BYTES_MAX)
@@ -34,7 +34,7 @@ impl Recorder {
     /// Writes a line of this kind.
     ///
     /// # Panics
-    /// It cannot be JSON: a map of it has keys that are no texts.
+    /// If the content cannot be JSON: one of its maps has keys that are not strings.
     pub fn line(&self, kind: &str, content: &impl Serialize) {
         let text = serde_json::to_string(&BTreeMap::from([(kind, content)]));
         let text = text.expect("texts, numbers, and maps with texts as keys");
@@ -53,10 +53,10 @@ impl Recorder {
         }
     }
 
-    /// Writes what is still to be written.
+    /// Writes everything that has not been written yet.
     ///
     /// # Errors
-    /// The record could not be written, or would have become too long, so that it is not whole.
+    /// If the record is incomplete because it could not be written or would have become too long.
     pub fn end(&self) -> Result<(), String> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if inner.broken.is_none()

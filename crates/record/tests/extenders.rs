@@ -1,4 +1,4 @@
-//! What extenders answered is answered again from a record.
+//! Answers of extenders are replayed from a record.
 
 use secondmate_framework::{
     AwaitScores, CallExtender, Extender, ExtenderError, ExtenderVerbs, ExtenderVerdict, ExtenderVictims,
@@ -12,7 +12,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// An extender that answers otherwise each time, and fails every third time.
+/// An extender that answers differently each time, and fails every third time.
 #[derive(Default)]
 struct Moody(AtomicUsize);
 
@@ -82,7 +82,7 @@ fn node(name: &str) -> Arc<NodeInfo> {
     Arc::new(NodeInfo::new(Arc::new(node)))
 }
 
-/// Everything that is asked, as text.
+/// All calls, as text.
 fn ask(extenders: &Extenders) -> Vec<String> {
     let calls = &extenders.iter().next().expect("one").calls;
     let nodes = [node("a"), node("b")];
@@ -90,7 +90,7 @@ fn ask(extenders: &Extenders) -> Vec<String> {
         [PreemptionCandidate { node: Atom::new("a"), victims: vec![pod(victim)], budget_violations: 0 }]
     };
     let mut said = Vec::new();
-    // Pods are asked about by turns, and the same is asked more than once.
+    // Pods are asked about alternately, and the same question is asked more than once.
     for _ in 0..3 {
         for name in ["p", "q"] {
             let pod = pod(name);
@@ -117,7 +117,7 @@ impl Write for Shared {
     }
 }
 
-/// What was said, and its record.
+/// The answers, and their record.
 fn recorded() -> (Vec<String>, Vec<u8>) {
     let written = Shared::default();
     let recorder = Arc::new(Recorder::new(Box::new(written.clone())));
@@ -138,12 +138,12 @@ fn the_same_questions_have_the_same_answers() {
     let (said, record) = recorded();
     let replayed = named("http://x", read(&record).replay("http://x").expect("in the record"));
     assert_eq!(ask(&replayed), said);
-    // The extender did all that it can.
+    // The extender gave all kinds of answers.
     let all = said.join("\n");
     for part in ["Names([\"a\"", "Nodes([", "EOF at ", "full ", "never ", "(\"b\", ", "budget_violations"] {
         assert!(all.contains(part), "{part}: {all}");
     }
-    // There is no further answer.
+    // There are no further answers.
     let missing = "Err(ExtenderError(\"the record has no (further) answer of extender http://x to ";
     let again = ask(&replayed);
     assert!(again.iter().all(|said| said.starts_with(missing)), "{again:#?}");

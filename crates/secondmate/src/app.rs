@@ -125,7 +125,7 @@ impl App {
                     Err(reason) => Err(vec![GuestFault { field: None, reason: reason.clone() }]),
                 };
                 match checked {
-                    Ok(points) => catalogue.extend(plugin, points),
+                    Ok(points) => catalogue.describe(&given, points),
                     Err(faults) => {
                         for GuestFault { field, reason } in faults {
                             catalogue.refuse(&given, field.as_deref(), reason);

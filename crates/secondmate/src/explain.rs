@@ -13,6 +13,7 @@ use secondmate_explain::{
     Cluster, Explainer, FilledIn, Ignored, Item, Keep, Reading, Style, explain_kinds, gaps, read, read_live,
     render, write_json,
 };
+use secondmate_model::Timestamp;
 use secondmate_telemetry::logging::print;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::PathBuf;
@@ -118,8 +119,8 @@ fn explained(app: &App, args: &ExplainArgs, answers: &Answers) -> Result<ExitCod
     if let Some(called) = &called {
         profiles = profiles.into_iter().map(|p| p.with_extenders(called.extenders.clone())).collect();
     }
-    let Input { reading, name, namespace } = input(args, &profiles)?;
-    let Reading { mut items, ignored, filled_in } = reading;
+    let Input { reading, name, namespace, now } = input(args, &profiles)?;
+    let Reading { mut items, ignored, filled_in, .. } = reading;
     let asked = args.named_pods(&namespace);
     take_off_their_nodes(&mut items, &asked);
     let schedulers = schedulers_of(&items, &asked);
@@ -130,7 +131,7 @@ fn explained(app: &App, args: &ExplainArgs, answers: &Answers) -> Result<ExitCod
     }
     let cluster = Cluster::load(items, &profiles);
     let pods = cluster.select(&asked).with_context(|| name.clone())?;
-    let mut explainer = Explainer::new(&cluster, &profiles);
+    let mut explainer = Explainer::new(&cluster, &profiles).at(now);
     if let Some(called) = &called {
         explainer = explainer.with_notes(&called.notes);
     }
@@ -196,8 +197,7 @@ fn take_off_their_nodes(items: &mut [Item], names: &[String]) {
                 "pod {} is on node {node}: the answer is where it would go now, had it not been placed",
                 pod.full_name()
             ));
-            let pod = Arc::make_mut(pod);
-            (pod.node_name, pod.nominated_node_name) = (None, None);
+            *pod = Arc::new(pod.off_its_node());
         }
     }
 }
@@ -226,6 +226,8 @@ struct Input {
     name: String,
     /// The namespace of pods that are named without one.
     namespace: String,
+    /// The time of the cycles.
+    now: Timestamp,
 }
 
 fn input(args: &ExplainArgs, profiles: &[Profile]) -> Result<Input> {
@@ -235,7 +237,9 @@ fn input(args: &ExplainArgs, profiles: &[Profile]) -> Result<Input> {
         let Live { objects, namespace } = live(&args.cluster, profiles, Slim::No)?;
         let secondmate_explain::Live { items, ignored, left_out } = read_live(&objects, &name, keep)?;
         remark_on_left_out(&name, &left_out);
-        return Ok(Input { reading: Reading { items, ignored, ..Reading::default() }, name, namespace });
+        let reading = Reading { items, ignored, ..Reading::default() };
+        let nanos = i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(0);
+        return Ok(Input { reading, name, namespace, now: Timestamp { nanos } });
     };
     let (name, text) = if from.as_os_str() == "-" {
         let mut text = String::new();
@@ -250,8 +254,10 @@ fn input(args: &ExplainArgs, profiles: &[Profile]) -> Result<Input> {
             .map_err(|why| anyhow!("cannot read {name}: {why}; give a readable file by -f"))?;
         (name, text)
     };
+    let reading = read(&text, &name, keep)?;
+    let now = reading.time();
     // A file has no context.
-    Ok(Input { reading: read(&text, &name, keep)?, name, namespace: FILE_NAMESPACE.to_owned() })
+    Ok(Input { reading, name, namespace: FILE_NAMESPACE.to_owned(), now })
 }
 
 /// Reports the objects that are left out because the scheduler leaves them out too.

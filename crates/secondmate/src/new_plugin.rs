@@ -26,6 +26,33 @@ const FILES: [(&str, &str); 8] = [
     (".dockerignore", include_str!("new_plugin/template/dockerignore.txt")),
 ];
 
+/// The keywords of Rust, those that it keeps for later included, as the reference lists them for the edition of the template.
+const KEYWORDS: [&str; 51] = [
+    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do", "dyn",
+    "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop",
+    "macro", "match", "mod", "move", "mut", "override", "priv", "pub", "ref", "return", "self", "static",
+    "struct", "super", "trait", "true", "try", "type", "typeof", "unsafe", "unsized", "use", "virtual",
+    "where", "while", "yield",
+];
+
+/// Crates that the new one is built with, and folders that cargo makes beside its program.
+const TAKEN: [&str; 14] = [
+    "secondmate",
+    "secondmate-framework",
+    "secondmate-sandbox",
+    "alloc",
+    "core",
+    "proc-macro",
+    "std",
+    "test",
+    "serde",
+    "tokio",
+    "build",
+    "deps",
+    "examples",
+    "incremental",
+];
+
 /// Options of `new-plugin`.
 #[derive(Debug, Args)]
 pub(crate) struct NewPluginArgs {
@@ -90,6 +117,35 @@ impl Names {
             library: words.join("_"),
         })
     }
+
+    /// Whether a crate and a type can be called so, beside what stands in the files.
+    fn check(&self) -> Result<()> {
+        let Self { plugin, package, library } = self;
+        ensure!(
+            !KEYWORDS.contains(&library.as_str()),
+            "a crate cannot be called {package:?}, which is a keyword of Rust: choose another name, such as my-{package}"
+        );
+        ensure!(
+            !TAKEN.contains(&package.as_str()),
+            "a crate cannot be called {package:?}: choose another name, such as my-{package}"
+        );
+        ensure!(
+            !FILES.iter().any(|(file, text)| file.starts_with("src/") && uses(text, plugin)),
+            "the plugin cannot be called {plugin}, as the files that are written use that name for something else: choose another name, such as my-{package}"
+        );
+        Ok(())
+    }
+}
+
+/// Whether the code of a template has this word. Comments do not count, and neither does the place of the plugin's name.
+fn uses(template: &str, word: &str) -> bool {
+    let text = template.replace("@Name@", "");
+    let code = text.lines().filter_map(|line| line.split("//").next());
+    code.flat_map(|code| code.split(is_between_words)).any(|found| found == word)
+}
+
+fn is_between_words(letter: char) -> bool {
+    !(letter.is_ascii_alphanumeric() || letter == '_')
 }
 
 /// Runs it.
@@ -100,11 +156,7 @@ pub(crate) fn new_plugin(app: &crate::App, args: &NewPluginArgs) -> Result<ExitC
     let names = Names::new(&args.name)?;
     let taken = app.catalogue()?.points(&names.plugin).is_some();
     ensure!(!taken, "plugin {} is there already: choose another name", names.plugin);
-    ensure!(
-        !["secondmate", "core", "std", "test", "serde", "tokio"].contains(&names.package.as_str()),
-        "a crate cannot be called {:?}: choose another name",
-        names.package
-    );
+    names.check()?;
     let source = source(args.source.as_deref())?;
     let folder = args.dir.clone().unwrap_or_else(|| PathBuf::from(&names.package));
     if folder.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
@@ -177,6 +229,30 @@ mod tests {
         }
         for wrong in ["", "7up", "green nodes", "grün", "../x"] {
             assert!(Names::new(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_name_with_which_nothing_would_compile_is_refused() {
+        let check =
+            |given: &str| Names::new(given).expect("a name").check().map_err(|error| error.to_string());
+        for keyword in ["type", "match", "move", "where", "async", "gen", "yield", "Self", "super"] {
+            let refused = check(keyword).expect_err(keyword);
+            assert!(refused.contains("is a keyword of Rust: choose another name, such as my-"), "{refused}");
+        }
+        for taken in ["tokio", "secondmate_framework", "deps"] {
+            assert!(check(taken).is_err(), "{taken}");
+        }
+        // Imported, defined, and taken for granted.
+        let names =
+            ["status", "score", "pod", "atom", "context", "arguments", "plugin-error", "arc", "exit-code"];
+        for used in names.into_iter().chain(["option", "result", "string", "vec", "default", "deserialize"]) {
+            let refused = check(used).expect_err(used);
+            assert!(refused.contains(&format!("choose another name, such as my-{used}")), "{refused}");
+        }
+        // Words of comments, the place of the name itself, and a keyword among others.
+        for free in ["labels", "name", "lib", "green-nodes", "match-type", "my-status", "my-type"] {
+            assert_eq!(check(free), Ok(()), "{free}");
         }
     }
 }

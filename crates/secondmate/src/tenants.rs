@@ -4,7 +4,7 @@ use crate::output::print;
 use crate::{App, profiles};
 use anyhow::{Context, anyhow, ensure};
 use clap::{Args, Subcommand};
-use secondmate_config::{Configuration, KIND, OWN_KIND};
+use secondmate_config::{Configuration, KIND, OWN_KIND, is_subdomain};
 use secondmate_documents::documents;
 use secondmate_framework::Right;
 use secondmate_shell::rights;
@@ -157,8 +157,8 @@ fn names(configuration: &Configuration) -> anyhow::Result<Vec<String>> {
     for scheduler in configuration.scheduler_names() {
         let name = scheduler.strip_suffix("-scheduler").unwrap_or(scheduler);
         ensure!(
-            name.len() <= NAME_LENGTH_MAX && !name.contains('.'),
-            "scheduler name {scheduler:?}: the tenant's objects are named after it, so it must not have dots nor more than {NAME_LENGTH_MAX} letters: shorten it"
+            name.len() <= NAME_LENGTH_MAX && !name.contains('.') && is_subdomain(name).is_empty(),
+            "scheduler name {scheduler:?}: the tenant's objects are named {name:?}, which must consist of lower case letters, digits and '-', begin and end with a letter or digit, and have no more than {NAME_LENGTH_MAX} characters: choose another name"
         );
         ensure!(
             !names.iter().any(|known| known == name),
@@ -174,7 +174,7 @@ fn yaml(value: &Value) -> anyhow::Result<String> {
 }
 
 fn overlay(names: &[String]) -> String {
-    let folders: String = names.iter().map(|name| format!("  - {name}\n")).collect();
+    let folders: String = names.iter().map(|name| format!("  - \"{name}\"\n")).collect();
     format!(
         "\
 # Written by `secondmate tenants render`: a separate scheduler for each tenant, each with its own name and Lease.
@@ -194,10 +194,10 @@ fn tenant(name: &str, scheduler: &str, base: &str, further: &[Right]) -> String 
 # The scheduler of tenant {name}: its own name, its own Lease, its own Deployment.
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
-nameSuffix: -{name}
+nameSuffix: \"-{name}\"
 labels:
   - pairs:
-      secondmate.dev/tenant: {name}
+      secondmate.dev/tenant: \"{name}\"
     includeSelectors: true
 resources:
   - {base}
@@ -218,7 +218,7 @@ patches:
     patch: |
       - op: replace
         path: /rules/1/resourceNames/0
-        value: {scheduler}
+        value: \"{scheduler}\"
 {}configMapGenerator:
   - name: secondmate-config
     namespace: secondmate
@@ -322,9 +322,25 @@ mod tests {
             assert_eq!(configuration.pod_max_backoff.as_secs(), 30);
             assert_eq!(configuration.own.tenants.len(), 2);
             let kustomization = &files[&Path::new(folder).join("kustomization.yaml")];
-            assert!(kustomization.contains(&format!("        value: {scheduler}\n")), "{kustomization}");
+            assert!(kustomization.contains(&format!("        value: \"{scheduler}\"\n")), "{kustomization}");
             assert!(kustomization.contains("  - ../../../base\n"), "{kustomization}");
         }
+    }
+
+    #[test]
+    fn a_name_that_looks_like_a_number_stays_a_name() {
+        let files = rendered(&format!("{HEAD}profiles: [{{schedulerName: '123'}}]\n")).expect("rendered");
+        let read = |file: &str| {
+            let text = &files[Path::new(file)];
+            documents(text)[0].value().expect("YAML")
+        };
+        let kustomization = read("123/kustomization.yaml");
+        assert_eq!(kustomization["nameSuffix"], "-123");
+        assert_eq!(kustomization["labels"][0]["pairs"]["secondmate.dev/tenant"], "123");
+        let patch = kustomization["patches"][1]["patch"].as_str().expect("a text");
+        assert_eq!(documents(patch)[0].value().expect("YAML")[0]["value"], "123");
+        assert_eq!(read("kustomization.yaml")["resources"][1], "123");
+        assert_eq!(read("123/config.yaml")["profiles"][0]["schedulerName"], "123");
     }
 
     #[test]
@@ -392,7 +408,10 @@ configMapGenerator:
                 "profiles: [{schedulerName: a}, {schedulerName: a-scheduler}]\n",
                 "another tenant is called \"a\"",
             ),
-            ("profiles: [{schedulerName: a.b}]\n", "must not have dots"),
+            ("profiles: [{schedulerName: a.b}]\n", "named \"a.b\", which must consist of lower case letters"),
+            ("profiles: [{schedulerName: Red_Scheduler}]\n", "named \"Red_Scheduler\""),
+            ("profiles: [{schedulerName: a/b}]\n", "named \"a/b\""),
+            ("profiles: [{schedulerName: -scheduler}]\n", "named \"\""),
             ("profiles: [{schedulerName: default-scheduler}]\n", "choose another name"),
             ("profiles: []\n", "schedulerName"),
         ] {

@@ -179,6 +179,24 @@ fn extenders_are_asked_and_their_answers_replayed_without_them() {
 }
 
 #[test]
+fn a_pod_that_is_placed_is_sent_as_if_it_were_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let server = Server::start(|_, _| json!({ "NodeNames": ["n2"] }));
+    std::fs::write(path("cluster.yaml"), CLUSTER).expect("ours");
+    let verbs = "filterVerb: filter, nodeCacheCapable: true";
+    std::fs::write(path("config.yaml"), configuration(&server.url, verbs)).expect("ours");
+    let (table, remarks) = said(&explain(folder.path(), &["-f", "cluster.yaml", "u"]));
+    assert!(remarks.contains("pod default/u is on node n1") && table.contains("goes to n2"), "{table}");
+    let asked = server.take_asked();
+    let [(_, body)] = asked.as_slice() else { panic!("one question: {asked:?}") };
+    assert_eq!(
+        (&body["Pod"]["metadata"]["name"], &body["Pod"]["spec"]["nodeName"]),
+        (&json!("u"), &Value::Null)
+    );
+}
+
+#[test]
 fn an_extender_that_cannot_be_reached_is_told() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name);

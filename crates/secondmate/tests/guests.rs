@@ -68,10 +68,14 @@ fn configuration(guest: &Path, args: &str) -> String {
 
 /// Explains the cluster with this guest under the name `Picky`, weight 3.
 fn explain(guest: &[u8], args: &str) -> Output {
+    explain_cluster(CLUSTER, guest, args)
+}
+
+fn explain_cluster(cluster: &str, guest: &[u8], args: &str) -> Output {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name);
     std::fs::write(path("guest.wasm"), guest).expect("ours");
-    std::fs::write(path("cluster.yaml"), CLUSTER).expect("ours");
+    std::fs::write(path("cluster.yaml"), cluster).expect("ours");
     std::fs::write(path("config.yaml"), configuration(&path("guest.wasm"), args)).expect("ours");
     Command::new(env!("CARGO_BIN_EXE_secondmate"))
         .args(["explain", "-o", "json", "--from"])
@@ -94,6 +98,61 @@ fn a_guest_filters_and_scores_under_the_name_of_the_configuration() {
     let scored = answer["nodes"]["n2"].to_string();
     assert!(scored.contains("Picky"), "{scored}");
     assert_eq!(answer["best"], json!(["n2", "n3"]));
+}
+
+#[test]
+fn two_profiles_may_have_different_guests_of_one_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let write = |name: &str, text: &str| {
+        std::fs::write(path(name), wat::parse_str(text).expect("text")).expect("ours");
+    };
+    write("picky.wasm", GUEST);
+    write(
+        "easy.wasm",
+        r#"(module (memory (export "memory") 1) (func (export "score") (result i64) (i64.const 30064771072)))"#,
+    );
+    let easy = format!(
+        "- schedulerName: easy\n  plugins: {{multiPoint: {{enabled: [{{name: Picky}}]}}}}\n  pluginConfig: [{{name: Picky, args: {{guestURL: \"file://{}\"}}}}]\n",
+        path("easy.wasm").display()
+    );
+    std::fs::write(path("config.yaml"), configuration(&path("picky.wasm"), "") + &easy).expect("ours");
+    let easy_pod = "---\n{apiVersion: v1, kind: Pod, metadata: {name: other}, spec: {schedulerName: easy, containers: [{name: c}]}}\n";
+    std::fs::write(path("cluster.yaml"), format!("{CLUSTER}{easy_pod}")).expect("ours");
+    let output = Command::new(env!("CARGO_BIN_EXE_secondmate"))
+        .args(["explain", "-o", "json", "--from"])
+        .arg(path("cluster.yaml"))
+        .arg("--config")
+        .arg(path("config.yaml"))
+        .env("SECONDMATE_GUEST_CACHE", path("cache"))
+        .output()
+        .expect("the program starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let best: Vec<Value> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("one pod")["best"].clone())
+        .collect();
+    assert_eq!(best, [json!(["n2", "n3"]), json!(["n1", "n2", "n3"])]);
+}
+
+#[test]
+fn a_guest_sees_the_time_just_after_the_latest_of_the_file() {
+    // A second after the beginning of 2026-01-02.
+    let guest = r#"(module
+        (import "wasi_snapshot_preview1" "clock_time_get" (func $time (param i32 i64 i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "filter") (result i32)
+            (drop (call $time (i32.const 0) (i64.const 1) (i32.const 64)))
+            (if (i64.eq (i64.load (i32.const 64)) (i64.const 1767312001000000000)) (then (return (i32.const 0))))
+            (i32.const 2)))"#;
+    let created = r#"name: n2, creationTimestamp: "2026-01-02T00:00:00Z""#;
+    for (cluster, result) in
+        [(CLUSTER.replace("name: n2", created), "Schedulable"), (CLUSTER.to_owned(), "Unschedulable")]
+    {
+        let output = explain_cluster(&cluster, &wat::parse_str(guest).expect("text"), "");
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("one pod");
+        assert_eq!(answer["result"], json!(result), "{answer}");
+    }
 }
 
 #[test]

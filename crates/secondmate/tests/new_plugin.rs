@@ -32,6 +32,11 @@ fn what_cannot_be_made_is_refused_and_nothing_is_written() {
         (&["green nodes"][..], "is no name for a plugin"),
         (&["NodeName"], "plugin NodeName is there already"),
         (&["tokio"], "cannot be called \"tokio\""),
+        (
+            &["type"],
+            "cannot be called \"type\", which is a keyword of Rust: choose another name, such as my-type",
+        ),
+        (&["status"], "cannot be called Status, as the files that are written use that name"),
         (&["GreenNodes", "--dir", "taken"], "taken is there and not empty"),
         (&["GreenNodes", "--source", "taken"], "is no clone of secondmate: give one by --source"),
         (&["GreenNodes", "--source", "nowhere"], "is no clone of secondmate: give one by --source"),

@@ -1,4 +1,4 @@
-//! Whether the scheduler may do what it will have to do, asked before it starts.
+//! Checks, before the scheduler starts, whether it is allowed to do what it will have to do.
 
 use crate::call::{Call, CallError, Caller, Content};
 use crate::connect::{ConnectError, step};
@@ -13,11 +13,11 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// The name that kube-scheduler serves, and who is in its place.
+/// The name that kube-scheduler serves, and that a scheduler running in its place serves.
 const DEFAULT_SCHEDULER: &str = "default-scheduler";
-/// Reviews that are on their way at once.
+/// Maximum concurrent reviews.
 const CONCURRENCY: usize = 8;
-/// Longest wait for all of them.
+/// Maximum wait for all of them.
 const REVIEWS_TIMEOUT: Duration = Duration::from_secs(90);
 
 #[derive(Default, Deserialize)]
@@ -32,7 +32,7 @@ struct ReviewStatus {
     allowed: bool,
 }
 
-/// Whose rights are asked about.
+/// Whose permissions are checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
     /// Those of this process.
@@ -41,14 +41,14 @@ pub(crate) enum Subject {
     ServiceAccount { namespace: String, name: String },
 }
 
-/// Everything that a scheduler with these profiles, watches and Lease will do.
+/// All the permissions that a scheduler with these profiles, watches and Lease needs.
 pub(crate) fn needed(
     profiles: &[Profile],
     watches: &[Watch],
     lease: Option<&LeaseName>,
 ) -> BTreeSet<Permission> {
     let mut needed = watch::permissions(profiles, watches);
-    // In kube-scheduler's place the rights of kube-scheduler are enough, and it may not list Leases.
+    // In kube-scheduler's place, kube-scheduler's permissions must suffice, and it may not list Leases.
     if !profiles.iter().any(|profile| profile.name().as_str() == DEFAULT_SCHEDULER) {
         needed.insert(Permission::on("list", "coordination.k8s.io", "leases", "", ""));
     }
@@ -58,16 +58,16 @@ pub(crate) fn needed(
     needed
 }
 
-/// What an election needs to be allowed.
+/// The permissions that leader election needs.
 pub(crate) fn to_elect(lease: &LeaseName) -> [Permission; 3] {
     [("create", ""), ("get", &*lease.name), ("update", &*lease.name)]
         .map(|(verb, name)| Permission::on(verb, "coordination.k8s.io", "leases", &lease.namespace, name))
 }
 
-/// Asks for all of these permissions.
+/// Checks that all of these permissions are granted.
 ///
 /// # Errors
-/// Some are missing, or whether they are cannot be found out.
+/// Some are missing, or this cannot be determined.
 pub(crate) async fn demand(
     caller: &Caller,
     server: &str,
@@ -93,7 +93,7 @@ pub(crate) async fn demand(
     }
 }
 
-/// Those of the permissions that are not granted.
+/// Returns the permissions that are not granted.
 ///
 /// # Errors
 /// The API server did not answer a review.
@@ -129,7 +129,7 @@ async fn is_granted(caller: &Caller, subject: &Subject, permission: &Permission)
         Subject::Own => ("SelfSubjectAccessReview", "selfsubjectaccessreviews"),
         Subject::ServiceAccount { namespace, name } => {
             spec["user"] = format!("system:serviceaccount:{namespace}:{name}").into();
-            // As the API server takes a service account's token.
+            // The groups that the API server assigns to a service account's token.
             let groups = ["system:serviceaccounts", "system:authenticated"].map(str::to_owned);
             let own = format!("system:serviceaccounts:{namespace}");
             spec["groups"] = groups.into_iter().chain([own]).collect::<Vec<_>>().into();

@@ -1,4 +1,4 @@
-//! One HTTP request to the API server: with a time-out, without hidden retries, and with a clear word on what its end means.
+//! One HTTP request to the API server: with a timeout, without hidden retries, and with an error that says what is known of the outcome.
 
 use crate::limit::RateLimit;
 use crate::requests::NO_ANSWER;
@@ -12,22 +12,22 @@ use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Longest part of an answer that is quoted in a message.
+/// Maximum length of the part of an answer that is quoted in a message.
 const QUOTE_BYTES_MAX: usize = 512;
 
 /// How a call failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CallError {
-    /// The API server answered that it did not do it (4xx), or that something went wrong (5xx).
+    /// The API server answered that it refused the request (4xx), or that something went wrong (5xx).
     Answered { code: u16, message: String, retry_after: Option<Duration> },
     /// No connection could be made: the request was not sent.
     NotSent(String),
-    /// It was sent, and no answer came: it may have been carried out.
+    /// The request was sent but no answer came: it may have been carried out.
     Lost(String),
 }
 
 impl CallError {
-    /// Whether nobody answered, or only that it cannot answer now.
+    /// Whether the API server did not answer, or answered that it is temporarily unable to.
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Answered { code, .. } => *code >= 500,
@@ -35,7 +35,7 @@ impl CallError {
         }
     }
 
-    /// Whether it may pass by itself, without that anybody changes a configuration.
+    /// Whether the error may go away by itself, without anyone changing a configuration.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Answered { code, .. } => *code == 429 || *code >= 500,
@@ -76,7 +76,7 @@ impl Content {
     }
 }
 
-/// A request, ready to be sent as often as it takes.
+/// A request that can be sent any number of times.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub method: Method,
@@ -101,7 +101,7 @@ pub(crate) struct Caller {
     client: Client,
     limit: Option<Arc<RateLimit>>,
     timeout: Duration,
-    /// Where waits and repetitions are counted, and the API server's host.
+    /// Where waits and retries are counted, and the API server's host.
     told: Option<Arc<(Metrics, Box<str>)>>,
 }
 
@@ -110,7 +110,7 @@ impl Caller {
         Self { client, limit, timeout, told: None }
     }
 
-    /// The same, and it tells how long calls to this host wait for the limit, and which are sent again.
+    /// The same caller, but it records how long calls to this host wait for the rate limit, and which are retried.
     pub fn telling(self, metrics: &Metrics, host: &str) -> Self {
         Self { told: Some(Arc::new((metrics.clone(), host.into()))), ..self }
     }
@@ -124,7 +124,7 @@ impl Caller {
         }
     }
 
-    /// Tells that a call is sent again.
+    /// Records that a call is retried.
     pub fn tell_retry(&self, call: &Call, after: &CallError) {
         let Some((metrics, host)) = self.told.as_deref() else { return };
         let code = match after {
@@ -134,8 +134,8 @@ impl Caller {
         metrics.rest_client.retries(&code, call.method.as_str(), host).inc();
     }
 
-    /// Sends a write; whoever has a limit waits for its turn before that. The body of a success is read and thrown away, so that
-    /// the connection can be used again.
+    /// Sends a write; a caller with a rate limit waits for its turn first ([`Self::wait_for_turn`]). The body of a successful answer is
+    /// read and discarded, so that the connection can be reused.
     pub async fn write(&self, call: &Call) -> Result<(), CallError> {
         self.send(call, false).await.map(|_| ())
     }
@@ -189,7 +189,7 @@ impl Caller {
     }
 }
 
-/// The message of a `Status` object, or the text that came instead of one.
+/// The message of a `Status` object, or else the text of the body.
 fn message(status: StatusCode, body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Answer {
@@ -204,7 +204,7 @@ fn message(status: StatusCode, body: &[u8]) -> String {
     format!("the API server answered {status}: {}", text.trim())
 }
 
-/// Whether the request can have reached the API server.
+/// Whether the request may have reached the API server.
 fn classify(error: Error) -> CallError {
     let connects = |error: &(dyn std::error::Error + 'static)| {
         error
@@ -213,7 +213,7 @@ fn classify(error: Error) -> CallError {
     };
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(error) = cause {
-        // Without credentials nothing is sent either.
+        // Without credentials, nothing is sent either.
         if connects(error) || error.is::<AuthError>() {
             return CallError::NotSent(chain(error));
         }
@@ -225,8 +225,8 @@ fn classify(error: Error) -> CallError {
     CallError::Lost(chain(&error))
 }
 
-/// What a credential plugin did wrong. What it printed may be the token, so nothing of it is repeated; nor are its arguments and
-/// variables.
+/// What a credential plugin did wrong. What it printed may contain the token, so none of it is quoted; nor are its arguments and
+/// environment variables.
 fn of_plugin(error: &AuthError) -> Option<String> {
     let failed = |how: String| {
         Some(format!(
@@ -250,7 +250,7 @@ fn of_plugin(error: &AuthError) -> Option<String> {
     }
 }
 
-/// Whether an error comes from too few file descriptors: the limit of the process (EMFILE), or of the machine (ENFILE).
+/// Whether an error was caused by a lack of file descriptors: the limit of the process (EMFILE) or of the machine (ENFILE).
 fn lacks_files(error: &(dyn std::error::Error + 'static)) -> bool {
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
@@ -265,9 +265,9 @@ fn lacks_files(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
-/// An error with all its causes, each said once.
+/// An error with all its causes, each mentioned once.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    // First of all, as an error repeats the text of its cause.
+    // This comes first because an error repeats the text of its cause.
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(text) = error.downcast_ref::<AuthError>().and_then(of_plugin) {
@@ -287,7 +287,7 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         }
         cause = error.source();
     }
-    // What libraries put before the cause, and which says nothing to people.
+    // Prefixes that libraries put before the cause, and that mean nothing to people.
     text.trim_start_matches("ServiceError: ").trim_start_matches("client error (Connect): ").to_owned()
 }
 

@@ -1,7 +1,7 @@
-//! How the API server is found and reached, and what is said when it is not.
+//! How the API server is found and reached, and what is reported when it is not.
 //!
-//! Every step of a start may hang: a kubeconfig that is a FIFO, a credential plugin, an API server that never answers. Each says after
-//! some seconds what it waits for, has a deadline, and ends at once with the start.
+//! Every step of startup may hang: a kubeconfig that is a FIFO, a credential plugin, an API server that never answers. So each step says
+//! after a few seconds what it is waiting for, has a deadline, and ends at once if startup is cancelled.
 
 mod client;
 mod proxy;
@@ -21,20 +21,20 @@ use kube_client::config::{InClusterError, KubeConfigOptions, Kubeconfig, Kubecon
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Longest wait for the kubeconfig, and for the files that it names.
+/// Maximum wait for the kubeconfig and the files that it refers to.
 const KUBECONFIG_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest wait for the kubeconfig's credential plugin.
+/// Maximum wait for the kubeconfig's credential plugin.
 const PLUGIN_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest wait for the first answer of the API server.
+/// Maximum wait for the API server's first answer.
 const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Most contexts that an error names.
+/// Maximum number of contexts that an error lists.
 const CONTEXTS_NAMED_MAX: usize = 10;
 const REMEDY: &str = "give --kubeconfig FILE, set KUBECONFIG, or run in a pod with a service account";
 
-/// Why there is no cluster to schedule.
+/// Why no cluster can be connected to.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The kubeconfig cannot be read, or says nothing usable.
+    /// The kubeconfig cannot be read, or contains nothing usable.
     #[error("kubeconfig {path}: {reason}; correct it, or give another by --kubeconfig")]
     Kubeconfig {
         /// The file.
@@ -42,17 +42,17 @@ pub enum ConnectError {
         /// What is wrong.
         reason: String,
     },
-    /// The kubeconfig has no context of this name, or no current one where none is named.
+    /// The kubeconfig has no context of this name, or, if none was named, no current context.
     #[error("kubeconfig {path}: {}; {}", missing_context(name.as_deref()), remedy_for_context(known))]
     NoContext {
         /// The file.
         path: String,
-        /// The context that was asked for.
+        /// The requested context.
         name: Option<String>,
-        /// Those that are there.
+        /// The contexts that exist.
         known: Vec<String>,
     },
-    /// There is neither kubeconfig nor service account.
+    /// There is neither a kubeconfig nor a service account.
     #[error("no cluster: {reason}; {REMEDY}")]
     NoCluster {
         /// What was tried.
@@ -68,7 +68,7 @@ pub enum ConnectError {
         /// What is wrong.
         reason: String,
     },
-    /// A step of the start never came to its end.
+    /// A step of startup did not finish in time.
     #[error("{what}: nothing came within {at_most:?}; {}", remedy_for_silence(what))]
     TooLong {
         /// What was waited for.
@@ -86,7 +86,7 @@ pub enum ConnectError {
         /// Where it was configured.
         from: &'static str,
     },
-    /// Nobody answers there.
+    /// No connection to the API server could be made, or it did not answer properly.
     #[error("cannot reach the API server at {server}: {reason}; {remedy}")]
     Unreachable {
         /// URL.
@@ -95,10 +95,10 @@ pub enum ConnectError {
         reason: String,
         /// What to do.
         remedy: &'static str,
-        /// It may pass by itself.
+        /// It may go away by itself.
         may_pass: bool,
     },
-    /// The API server does not know who we are.
+    /// The API server does not accept our credentials.
     #[error(
         "the API server at {server} does not accept the credentials (401 {reason}): the token or client certificate is wrong or has expired; renew it in the kubeconfig"
     )]
@@ -135,18 +135,18 @@ fn remedy_for_silence(what: &str) -> &'static str {
     }
 }
 
-/// The cluster that a kubeconfig, `KUBECONFIG`, `~/.kube/config` or the pod's service account leads to, in this order.
+/// Finds the cluster through a kubeconfig, `KUBECONFIG`, `~/.kube/config` or the pod's service account, in this order.
 ///
 /// # Errors
-/// None of them is there, the one that is cannot be used, or reading it never ends.
+/// There is none of them, the one found cannot be used, or reading it takes too long.
 pub fn cluster(kubeconfig: Option<&Path>) -> BoxFuture<'static, Result<Config, ConnectError>> {
     cluster_in(kubeconfig, None)
 }
 
-/// As [`cluster`], in another context of the kubeconfig than its current one.
+/// Like [`cluster`], but uses the named context of the kubeconfig instead of its current one.
 ///
 /// # Errors
-/// As [`cluster`]; there is no such context.
+/// As for [`cluster`]; or there is no such context.
 pub fn cluster_in(
     kubeconfig: Option<&Path>,
     context: Option<&str>,
@@ -159,7 +159,7 @@ async fn find_in_time(given: Option<PathBuf>, context: Option<String>) -> Result
         Some(path) => format!("kubeconfig {}", path.display()),
         None => "the kubeconfig".to_owned(),
     };
-    // A file may be a FIFO to which nobody writes. No task of the runtime waits for it.
+    // A file may be a FIFO that nobody writes to, so no runtime task waits for it.
     let runtime = tokio::runtime::Handle::current();
     let read = tokio::task::spawn_blocking(move || runtime.block_on(find(given, context)));
     match step(&what, KUBECONFIG_TIMEOUT, read).await {
@@ -187,7 +187,7 @@ async fn find(given: Option<PathBuf>, context: Option<String>) -> Result<Config,
     }
     let no_file = match Kubeconfig::read() {
         Ok(file) => return from_file(file, "~/.kube/config", context).await,
-        // Elsewhere than in the file that is told.
+        // The problem is not in a file that the message names.
         Err(error) => reason(&error, Path::new("")),
     };
     if let Some(context) = context {
@@ -197,7 +197,7 @@ async fn find(given: Option<PathBuf>, context: Option<String>) -> Result<Config,
     }
     Config::incluster().map_err(|error| ConnectError::NoCluster {
         reason: match error {
-            // Every pod has it.
+            // Every pod has this variable.
             InClusterError::ReadEnvironmentVariable(_) => {
                 format!("{no_file}; and this is no pod (KUBERNETES_SERVICE_HOST is not set)")
             }
@@ -206,7 +206,7 @@ async fn find(given: Option<PathBuf>, context: Option<String>) -> Result<Config,
     })
 }
 
-/// What is wrong with the kubeconfig at this path, which is not repeated.
+/// What is wrong with the kubeconfig at this path; the path itself is not repeated.
 fn reason(error: &KubeconfigError, shown: &Path) -> String {
     match error {
         KubeconfigError::ReadConfig(error, path) if path == shown => error.to_string(),
@@ -215,7 +215,7 @@ fn reason(error: &KubeconfigError, shown: &Path) -> String {
     }
 }
 
-/// What is wrong with a kubeconfig, without the picture that the YAML parser draws below it.
+/// What is wrong with a kubeconfig, without the excerpt that the YAML parser prints below the message.
 fn first_line(error: &(dyn std::error::Error + 'static)) -> String {
     chain(error).lines().next().unwrap_or_default().to_owned()
 }
@@ -239,21 +239,21 @@ async fn from_file(
         .map_err(|error| ConnectError::Kubeconfig { path: path.to_owned(), reason: first_line(&error) })?;
     config.cluster_url =
         server::url(&config).map_err(|reason| ConnectError::Kubeconfig { path: path.to_owned(), reason })?;
-    // The proxies of the environment have rules of their own, which apply where the client is made.
+    // The proxies from the environment have their own rules, which are applied where the client is built.
     if !has_proxy {
         config.proxy_url = None;
     }
     Ok(config)
 }
 
-/// As the start takes a kubeconfig that is read already: its current context, and the proxy.
+/// Treats a kubeconfig that has already been read as startup does: its current context, and the proxy.
 pub(crate) async fn of_kubeconfig(file: Kubeconfig, path: &str) -> Result<Config, ConnectError> {
     let config = from_file(file, path, None).await?;
     proxy::proxy(&config.cluster_url, config.proxy_url.as_ref(), &proxy::Environment::default())?;
     Ok(config)
 }
 
-/// The URL of the proxy by which a server is reached, of those in a kubeconfig and in the environment.
+/// The URL of the proxy used for a server, from a kubeconfig and the environment.
 pub(crate) fn proxy_for(
     server: &Uri,
     configured: Option<&Uri>,
@@ -266,7 +266,7 @@ pub(crate) fn proxy_for(
     Ok(proxy.map(|proxy| proxy.intercept.uri().clone()))
 }
 
-/// Whether the cluster of the current context names a proxy.
+/// Whether the cluster of the current context has a proxy configured.
 fn has_proxy(file: &Kubeconfig) -> bool {
     let context = file.contexts.iter().find(|c| Some(&c.name) == file.current_context.as_ref());
     let cluster = context.and_then(|c| c.context.as_ref()).map(|c| &c.cluster);
@@ -274,7 +274,7 @@ fn has_proxy(file: &Kubeconfig) -> bool {
     cluster.and_then(|c| c.cluster.as_ref()?.proxy_url.as_ref()).is_some_and(|url| !url.is_empty())
 }
 
-/// Asks the API server who it is, so that whatever is wrong is said at once and in full.
+/// Asks the API server for its version, so that any problem is reported at once and in full.
 pub(crate) async fn check(caller: &Caller, server: &str) -> Result<(), ConnectError> {
     let unreachable = |reason: String, may_pass: bool| {
         let text = reason.to_lowercase();
@@ -296,7 +296,7 @@ pub(crate) async fn check(caller: &Caller, server: &str) -> Result<(), ConnectEr
         Err(CallError::Answered { code: 401, message, .. }) => {
             Err(ConnectError::Unauthorized { server: server.to_owned(), reason: message })
         }
-        // Not everybody may ask for the version; the reviews that follow tell what counts.
+        // Not every user may read the version; the access reviews that follow decide.
         Err(CallError::Answered { code: 403 | 404, .. }) => Ok(()),
         Err(error) => {
             let may_pass = error.may_pass();

@@ -1,4 +1,4 @@
-//! What is mounted below `/debug/` of the debug address.
+//! The endpoints below `/debug/` on the debug address.
 
 use crate::compare::Comparer;
 use crate::inbox::Inbox;
@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Pods that one dump of the queue lists at most.
+/// Maximum number of pods in one dump of the queue.
 const DUMPED_MAX: usize = 10_000;
-/// Between two comparisons that are asked for: each lists all nodes and pods of the cluster.
+/// Minimum interval between two requested comparisons: each lists all nodes and pods of the cluster.
 const COMPARE_PAUSE: Duration = Duration::from_secs(30);
 
 pub(crate) fn mount(admin: &Admin, inbox: &Inbox, comparer: &Comparer, unfit: &Arc<UnfitObjects>) {

@@ -1,15 +1,14 @@
-//! The decisions, as lines of the log: a line for each pod that is bound, and one each time a pod cannot be placed for another
-//! reason than before.
+//! Log lines about decisions: one for each pod that is bound, and one whenever a pod cannot be placed for a different reason than before.
 
 use secondmate_core::port::ScheduledCondition;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
-/// Lines about pods that cannot be placed, a second. A change of the cluster may give each of thousands of pods another reason.
+/// Maximum log lines per second about pods that cannot be placed. A change in the cluster may give each of thousands of pods a new reason.
 const FAILURES_PER_SECOND: u32 = 20;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Writes them, and keeps to the limit.
+/// Writes these lines, and enforces the limit.
 #[derive(Debug)]
 pub(crate) struct Decisions {
     second: Instant,
@@ -22,7 +21,7 @@ impl Decisions {
         Self { second: Instant::now(), written: 0, suppressed: 0 }
     }
 
-    /// A pod was bound, so long after it could be tried for the first time.
+    /// A pod was bound; `took` is the time since it could first be tried.
     pub fn bound(pod: &str, node: &str, attempts: u32, took: Duration) {
         info!(pod, node, attempts, took_ms = took.as_micros() as f64 / 1e3, "pod bound");
     }
@@ -38,7 +37,7 @@ impl Decisions {
         }
     }
 
-    /// Says how many lines were left out, when the second is over. To be called from time to time.
+    /// When the second is over, logs how many lines were left out. To be called from time to time.
     pub fn settle(&mut self, now: Instant) {
         if let Some(suppressed) = self.next_second(now) {
             info!(
@@ -58,7 +57,7 @@ impl Decisions {
         false
     }
 
-    /// Begins another second, where this one is over; returns what was left out in it.
+    /// Starts the next second if the current one is over; returns the number of lines left out in it.
     fn next_second(&mut self, now: Instant) -> Option<u64> {
         if now.duration_since(self.second) < SECOND {
             return None;

@@ -1,16 +1,16 @@
-//! Pods that were deleted lately. A look at a pod, after a binding whose answer was lost, or a read of a node's pods can be overtaken by
-//! the pod's deletion: what it found is told after the watch has told that the pod is no more. It must not bring the pod back, since the watch would never
-//! take it away again, and its room with it.
+//! Recently deleted pods. The read of a pod (after a binding whose answer was lost) or of a node's pods can be overtaken by a deletion: its
+//! result arrives after the watch has reported that the pod is gone. The result must not bring the pod back, since the watch would never
+//! remove it again, and it would keep its room.
 
 use rustc_hash::FxHashSet;
 use secondmate_core::port::{Input, PodWatch, Verified};
 use secondmate_model::Uid;
 use std::collections::VecDeque;
 
-/// Pods that are remembered; of more, those that were deleted first are forgotten. A look takes seconds at most.
+/// How many pods are remembered; beyond that, those deleted first are forgotten. Such a read takes a few seconds at most.
 const DEPARTED_MAX: usize = 16_384;
 
-/// The pods that were deleted last.
+/// The most recently deleted pods.
 #[derive(Debug, Default)]
 pub(crate) struct Departed {
     order: VecDeque<Uid>,
@@ -18,7 +18,7 @@ pub(crate) struct Departed {
 }
 
 impl Departed {
-    /// The input as the core is to be told of it.
+    /// Returns the input as the core should see it.
     pub fn sift(&mut self, input: Input) -> Input {
         match input {
             Input::PodGone(PodWatch::Assigned, uid) => {
@@ -33,7 +33,7 @@ impl Departed {
                 Input::PodGone(PodWatch::Assigned, uid)
             }
             Input::Pod(watch, pod) => {
-                // An older list had lost it, and it is back.
+                // An older list did not contain it, and now it is back.
                 self.known.remove(&pod.uid);
                 Input::Pod(watch, pod)
             }

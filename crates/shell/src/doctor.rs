@@ -1,7 +1,7 @@
-//! `secondmate doctor`: what is wrong with the schedulers of a cluster, seen from outside. It only reads, and needs no scheduler that runs.
+//! `secondmate doctor`: what is wrong with the schedulers of a cluster, seen from outside. It only reads, and needs no running scheduler.
 //!
-//! Each check says what it found and what to do about it. What it cannot find out, because it may not look or nothing answers, it says as
-//! well: a check that was not made is no good news.
+//! Each check says what it found and what to do about it. It also says what it could not determine, because it lacks permission or gets no
+//! answer: a check that was not made is not good news.
 
 pub(crate) mod guard;
 mod leases;
@@ -29,39 +29,40 @@ use server::Dated;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Longest wait for an answer.
+/// Maximum wait for an answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// Pods or nodes that a text names.
+/// Maximum number of pods or nodes that a text names.
 const NAMED_MAX: usize = 3;
-/// Pods or nodes that a finding lists for machines.
+/// Maximum number of pods or nodes that a finding lists in machine-readable output.
 const LISTED_MAX: usize = 1000;
 
-/// What is looked at.
+/// What is examined.
 #[derive(Debug)]
 pub struct DoctorOptions {
     /// The cluster.
     pub cluster: Config,
-    /// Whose rights are looked at: what the plugins of these profiles need.
+    /// The profiles whose plugins determine which permissions are checked.
     pub profiles: Vec<Profile>,
-    /// The Lease to which rights are needed; `None`: none is asked about.
+    /// The Lease for which permissions are checked; `None`: not checked for any Lease.
     pub lease: Option<LeaseName>,
-    /// Namespace and name of the service account whose rights are looked at; `None`: those of whoever asks.
+    /// Namespace and name of the service account whose permissions are checked; `None`: those of the current user.
     pub service_account: Option<(String, String)>,
-    /// Pods that wait for a shorter time are not judged; whether anybody has tried them is asked after five times that.
+    /// Pods that have been waiting for less than this are not judged; whether any scheduler has tried them is judged after five times as
+    /// long.
     pub pending_for: Duration,
-    /// How much is looked at.
+    /// How much is read.
     pub limits: LookLimits,
-    /// The tenants whose nodes are looked at; none: there is nothing to look at.
+    /// The tenants whose nodes are checked; if empty, there is nothing to check.
     pub tenants: Vec<Tenant>,
     /// Name of the bind guard's ValidatingWebhookConfiguration.
     pub webhook: String,
     /// Name of the Secret in which the bind guard keeps its certificate.
     pub secret: String,
-    /// The bind guard's Service, where the API server is to ask the guard by a URL.
+    /// The bind guard's Service, in case the API server is configured to reach the guard by a URL.
     pub guard: GuardsService,
 }
 
-/// The Service in front of the bind guard, in whose namespace the guard's Secret is, too.
+/// The Service in front of the bind guard; the guard's Secret is in the same namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuardsService {
     /// Its namespace.
@@ -70,22 +71,22 @@ pub struct GuardsService {
     pub name: String,
 }
 
-/// What a finding means.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Pods are not scheduled, are scheduled twice, or will be soon.
+    /// Pods are not scheduled, or are scheduled twice, or soon will be.
     Fault,
-    /// A check that could not be made.
+    /// A check could not be made.
     Unknown,
-    /// Nothing fails now.
+    /// Nothing is failing at present.
     Warning,
 }
 
 /// What a check found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What it means.
+    /// How bad it is.
     pub severity: Severity,
     /// Which check found it.
     pub check: &'static str,
@@ -95,13 +96,13 @@ pub struct Finding {
     pub problem: String,
     /// What to do.
     pub remedy: String,
-    /// The pods that it concerns (`NAMESPACE/NAME`), those that wait for the longest time first; not more than a thousand.
+    /// The affected pods (`NAMESPACE/NAME`), longest-waiting first; at most a thousand.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pods: Vec<String>,
-    /// The nodes that it concerns; not more than a thousand.
+    /// The affected nodes; at most a thousand.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<String>,
-    /// Since when the first of them waits.
+    /// Since when the longest-waiting of them has been waiting.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
 }
@@ -111,16 +112,16 @@ pub struct Finding {
 pub struct Examination {
     /// URL of the API server.
     pub server: String,
-    /// Its version, as it tells it.
+    /// Its version, as it reports it.
     pub kubernetes: Option<String>,
     /// The checks, in the order in which they were made.
     pub checks: Vec<&'static str>,
-    /// What they found; the worst first.
+    /// What they found, most severe first.
     pub findings: Vec<Finding>,
 }
 
 impl Examination {
-    /// How many findings mean this.
+    /// The number of findings of this severity.
     #[must_use]
     pub fn count(&self, severity: Severity) -> usize {
         self.findings.iter().filter(|finding| finding.severity == severity).count()
@@ -136,12 +137,12 @@ mod check {
     pub const NAMES: &str = "names";
     pub const PODS: &str = "pods";
     pub const GUARD: &str = "guard";
-    /// Made where the configuration has tenants.
+    /// Made only if the configuration has tenants.
     pub const TENANTS: &str = "tenants";
     pub const ALWAYS: [&str; 7] = [VERSION, CLOCKS, RIGHTS, LEASES, NAMES, PODS, GUARD];
 }
 
-/// Examines a cluster. It takes as long as the Leases of processes that have ended run, which is 15 s by default.
+/// Examines a cluster. This takes as long as the Leases of processes that have ended take to expire, which is 15 s by default.
 ///
 /// # Errors
 /// The API server cannot be reached.
@@ -150,7 +151,7 @@ pub fn examine(options: DoctorOptions) -> BoxFuture<'static, Result<Examination,
 }
 
 async fn examination(options: DoctorOptions) -> Result<Examination, ConnectError> {
-    // Counted and never shown: the command ends with the examination.
+    // Metrics are counted but never exposed: the command ends with the examination.
     let client = connect::client(&options.cluster, &Metrics::new(), None).await?;
     let dated = Dated::default();
     let client = dated.observe(client);
@@ -185,13 +186,13 @@ struct Doctor {
     options: DoctorOptions,
     caller: Caller,
     dated: Dated,
-    /// By how much the API server's clock is ahead of this machine's.
+    /// How far the API server's clock is ahead of this machine's.
     ahead: jiff::SignedDuration,
     findings: Vec<Finding>,
 }
 
 impl Doctor {
-    /// The time by the API server's clock, which times in objects are of.
+    /// The time according to the API server's clock, which also provides the times in objects.
     fn now(&self) -> Timestamp {
         Timestamp::now().checked_add(self.ahead).unwrap_or_else(|_| Timestamp::now())
     }
@@ -217,7 +218,7 @@ impl Doctor {
         self.findings.last_mut().expect("it was just put there")
     }
 
-    /// A check could not be made.
+    /// Records that a check could not be made.
     fn unknown(&mut self, check: &'static str, object: impl Into<String>, error: &CallError) {
         let remedy = match error {
             CallError::Answered { code: 403, .. } => "ask with a user who may read it",
@@ -227,7 +228,7 @@ impl Doctor {
         self.found(Severity::Unknown, check, object, format!("it cannot be read: {error}"), remedy);
     }
 
-    /// A list was not read to its end.
+    /// Records that a list was not read to its end.
     fn cut(&mut self, check: &'static str, object: impl Into<String>, at_most: AtMost, not_judged: &str) {
         let problem = format!("not all were looked at ({at_most}): {not_judged}");
         let remedy = match check {
@@ -239,7 +240,7 @@ impl Doctor {
         self.found(Severity::Unknown, check, object, problem, remedy);
     }
 
-    /// What the scheduler needs to be allowed.
+    /// The permissions that the scheduler needs.
     async fn rights(&mut self) {
         let profiles = &self.options.profiles;
         let needed = access::needed(profiles, &watch::watches(profiles), self.options.lease.as_ref());
@@ -250,7 +251,7 @@ impl Doctor {
             ),
             None => (Subject::Own, "user of this kubeconfig".to_owned()),
         };
-        // Whoever asks need not be the scheduler.
+        // The current user need not be the scheduler.
         let (severity, remedy) = match subject {
             Subject::Own => (
                 Severity::Warning,
@@ -261,7 +262,7 @@ impl Doctor {
                 "grant it by RBAC: apply the manifests of this version, or add it to the ClusterRole",
             ),
         };
-        // It runs without these.
+        // The scheduler runs without these.
         let optional: BTreeSet<_> = report::rights().difference(&needed).cloned().collect();
         for (severity, rights, without, remedy) in [
             (severity, needed, "a scheduler that runs as this user does not start", remedy),
@@ -284,7 +285,7 @@ impl Doctor {
         }
     }
 
-    /// Pods that wait, of all scheduler names.
+    /// Waiting pods, of all scheduler names.
     async fn waiting(&mut self) -> Option<BTreeMap<String, Vec<Waiting>>> {
         let at_most = AtMost::keep(self.options.limits.pods);
         match unserved::waiting(&self.caller, &BTreeSet::new(), at_most).await {
@@ -302,7 +303,7 @@ impl Doctor {
         }
     }
 
-    /// The holders of Leases that count here.
+    /// The holders of the Leases that are relevant here.
     async fn holders(&mut self, waiting: Option<&BTreeMap<String, Vec<Waiting>>>) -> Option<Observed> {
         let concerns = |holder: &Holder| {
             let awaited = || waiting.into_iter().flat_map(BTreeMap::keys).any(|name| holder.serves(name));
@@ -326,7 +327,7 @@ fn pods(count: usize) -> String {
     format!("{count} pod{}", if count == 1 { "" } else { "s" })
 }
 
-/// Names of some of these pods, and how many more there are.
+/// Some of these pods' names, and how many more there are.
 fn named(pods: &[Waiting]) -> String {
     let names: Vec<String> = pods.iter().take(NAMED_MAX).map(Waiting::full_name).collect();
     some_of_so_many(&names, pods.len())

@@ -1,6 +1,6 @@
-//! Everything that scheduling reads, listed once: what `secondmate dump` writes, and what `explain` asks of a live cluster.
+//! Everything that scheduling reads, listed once: what `secondmate dump` writes, and what `explain` reads from a live cluster.
 //!
-//! It only reads, in pages, and holds the objects of one kind at a time.
+//! It only reads, page by page, and holds the objects of one kind at a time.
 
 use crate::call::{Call, CallError, Caller};
 use crate::connect::{ConnectError, check, client};
@@ -17,17 +17,17 @@ use serde_json::Value;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-/// Objects in a page of a list.
+/// Objects per page of a list.
 pub(crate) const PAGE_OBJECTS: u32 = 500;
-/// Longest wait for a page.
+/// Maximum wait for a page.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(120);
-/// Tries of a page, and of a list whose pages have expired.
+/// Maximum attempts for a page, and for a list whose pages have expired.
 const TRIES_MAX: u32 = 5;
-/// Pause after the first try that failed; it doubles.
+/// Pause after the first failed attempt; it doubles each time.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Longest pause that an API server can ask for and get.
+/// Maximum pause that an API server can request.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// What the scheduler's watch asks for: pods that have ended take no room.
+/// The scheduler's watch asks for the same: pods that have terminated take no room.
 const LIVING_PODS: &str = "&fieldSelector=status.phase!%3DSucceeded,status.phase!%3DFailed";
 
 /// Why a cluster cannot be listed.
@@ -36,12 +36,12 @@ pub enum DumpError {
     /// There is no connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The user may not list a kind.
+    /// The user is not allowed to list a kind.
     #[error("{message}; whoever dumps needs `list` on {resource}")]
     Forbidden {
         /// Plural, with the group.
         resource: String,
-        /// The API server's words.
+        /// The API server's message.
         message: String,
     },
     /// A list failed.
@@ -52,12 +52,12 @@ pub enum DumpError {
         /// What happened.
         message: String,
     },
-    /// The objects could not be handed on.
+    /// The objects could not be passed on.
     #[error("cannot write the objects")]
     Write(#[source] std::io::Error),
 }
 
-/// What these profiles' plugins read: nodes and pods first, then the kinds that they declare, each once. What they poll is no kind of
+/// What these profiles' plugins read: nodes and pods first, then the kinds that they declare, each once. What they poll is not a kind of
 /// the API.
 pub fn kinds_to_dump(profiles: &[Profile]) -> Vec<ApiResource> {
     let mut all = vec![ApiResource::NODES, ApiResource::PODS];
@@ -69,8 +69,8 @@ pub fn kinds_to_dump(profiles: &[Profile]) -> Vec<ApiResource> {
     all
 }
 
-/// Lists all objects of the kinds that these profiles' plugins read, and asks once what they poll. `each` gets the objects of a kind,
-/// whole, with `apiVersion` and `kind`. Returns what is not there: kinds that the API server does not serve, and polls that failed.
+/// Lists all objects of the kinds that these profiles' plugins read, and polls once what they poll. `each` gets the complete objects of one
+/// kind, with `apiVersion` and `kind`. Returns what is missing: kinds that the API server does not serve, and polls that failed.
 ///
 /// # Errors
 /// The API server cannot be reached, a list fails or is forbidden, or `each` fails.
@@ -82,7 +82,7 @@ pub fn dump<'a>(
     dump_to(cluster, profiles, each).boxed_local()
 }
 
-/// What becomes of the objects of a kind.
+/// What is done with the objects of a kind.
 pub type Each<'a> = dyn FnMut(ApiResource, Vec<Value>) -> std::io::Result<()> + 'a;
 
 async fn dump_to(
@@ -90,7 +90,7 @@ async fn dump_to(
     profiles: &[Profile],
     each: &mut Each<'_>,
 ) -> Result<Vec<String>, DumpError> {
-    // Counted and never shown: the command ends with the dump.
+    // Metrics are counted but never exposed: the command ends with the dump.
     let metrics = Metrics::new();
     let client = client(cluster, &metrics, None).await?;
     let caller = Caller::new(client.clone(), None, PAGE_TIMEOUT);
@@ -133,15 +133,15 @@ struct PageMeta {
     continue_at: String,
 }
 
-/// Pods that have not ended, for [`listed`].
+/// Pods that have not terminated, for [`listed`].
 pub(crate) const PODS: ApiResource = ApiResource::PODS;
 
-/// All objects of a kind; nothing where it is not served.
+/// All objects of a kind; `None` if it is not served.
 async fn list(caller: &Caller, kind: ApiResource) -> Result<Option<Vec<Value>>, DumpError> {
     listed(caller, kind, |object| with_type(object, kind)).await
 }
 
-/// What is made of each object of a kind, page by page; nothing where it is not served.
+/// What `make` returns for each object of a kind, page by page; `None` if the kind is not served.
 pub(crate) async fn listed<T>(
     caller: &Caller,
     kind: ApiResource,
@@ -169,16 +169,16 @@ pub(crate) async fn listed<T>(
 /// How much of a list is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AtMost {
-    /// Of what is made of its items. Items that are left out do not count.
+    /// The number of results that are kept. Items that are left out do not count.
     pub kept: usize,
-    /// Of its pages, whatever is in them.
+    /// The number of pages, whatever they contain.
     pub pages: usize,
 }
 
 impl AtMost {
     pub const ALL: Self = Self { kept: usize::MAX, pages: usize::MAX };
 
-    /// So many are kept, where not more than nine of ten items are left out.
+    /// Keeps this many results, provided that no more than nine out of ten items are left out.
     pub const fn keep(kept: usize) -> Self {
         Self { kept, pages: 10 * kept.div_ceil(PAGE_OBJECTS as usize) }
     }
@@ -190,16 +190,16 @@ impl fmt::Display for AtMost {
     }
 }
 
-/// What was made of a list.
+/// The results for a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Kept<T> {
     pub kept: Vec<T>,
-    /// There may be more, which was not looked at.
+    /// There may be more, which was not read.
     pub cut: bool,
 }
 
-/// What is made of each item of a list, page by page, as far as that is to be read; `make` may leave items out. `base` is its path, with a
-/// query that says how long a page is.
+/// What `make` returns for each item of a list, page by page, within the given limits; `make` may leave items out. `base` is the path, with
+/// a query that sets the page size.
 pub(crate) async fn paged<T>(
     caller: &Caller,
     base: &str,
@@ -217,7 +217,7 @@ pub(crate) async fn paged<T>(
         }
         let page = match page(caller, &path).await {
             Ok(page) => page,
-            // The list is too old to be continued: from the start.
+            // The list is too old to be continued: start again.
             Err(CallError::Answered { code: 410, .. }) if restarts < TRIES_MAX => {
                 restarts += 1;
                 kept.clear();
@@ -239,7 +239,7 @@ pub(crate) async fn paged<T>(
     }
 }
 
-/// One page; what may pass is tried again.
+/// Reads one page, retrying errors that may go away.
 async fn page(caller: &Caller, path: &str) -> Result<Page, CallError> {
     let call = Call::get(path.to_owned());
     let mut pause = PAUSE;
@@ -269,7 +269,7 @@ async fn page(caller: &Caller, path: &str) -> Result<Page, CallError> {
     }
 }
 
-/// The items of a list do not repeat what they are.
+/// The items of a list do not carry their `apiVersion` and `kind`.
 fn with_type(mut object: Value, kind: ApiResource) -> Value {
     if let Value::Object(fields) = &mut object {
         fields.insert("apiVersion".to_owned(), kind.api_version().into());
@@ -278,7 +278,7 @@ fn with_type(mut object: Value, kind: ApiResource) -> Value {
     object
 }
 
-/// A value as it stands in a field selector, where a comma, an equals sign and a backslash mean something else. The API server takes any
+/// A value as it is written in a field selector, in which commas, equals signs and backslashes have a meaning. The API server accepts any
 /// text for `spec.schedulerName`.
 pub(crate) fn selector_value(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -310,7 +310,7 @@ mod tests {
     use kube_client::client::Body;
     use std::convert::Infallible;
 
-    /// An API server that lists the numbers up to this one, three on a page.
+    /// An API server that lists the numbers up to this one, three per page.
     fn counting_to(last: u64) -> Caller {
         let service = tower::service_fn(move |request: Request<Body>| {
             let query = request.uri().query().unwrap_or_default();

@@ -1,32 +1,35 @@
-//! The election of a shell: started, watched and told about.
+//! The shell's leader election: starting it, watching it, and reporting on it.
 
 use crate::connect;
 use crate::heartbeat::Heartbeat;
-use crate::lease::{Claim, Election, ElectionConfig, ElectionEnd, KubeLease, Observation, Term};
+use crate::lease::{Claim, Credentials, Election, ElectionConfig, ElectionEnd, KubeLease, Observation, Term};
 use crate::options::{Options, StartError};
 use crate::tasks::Tasks;
+use secondmate_telemetry::Probe;
 use tokio::sync::watch as value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{error, info};
 
-/// An election that runs, or a term without end.
+/// A running election, or an endless term without one.
 pub(crate) struct Elected {
-    /// Ends with the election; `None` without one.
+    /// Completes when the election ends; `None` without an election.
     pub election: Option<JoinHandle<ElectionEnd>>,
     /// The right to write.
     pub term: value::Receiver<Option<Term>>,
 }
 
-/// Starts the election that the options ask for. It ends when `cancel` is cancelled, after everything else.
+/// Starts the election that the options ask for. It ends when `cancel` is cancelled, after everything else. With `listed`, it begins when
+/// that is cancelled: when every list is in. As in kube-scheduler, whoever cannot schedule yet takes the Lease from nobody who can.
 ///
 /// # Errors
-/// Its times contradict each other, or no client can be made for the Lease.
+/// Its times contradict each other, or no client can be built for the Lease.
 pub(crate) async fn start(
     options: &Options,
     api: &Heartbeat,
     cancel: &CancellationToken,
     tasks: &Tasks,
+    listed: Option<CancellationToken>,
 ) -> Result<Elected, StartError> {
     let Some(config) = &options.election else {
         let (sender, term) = value::channel(Some(Term::unlimited()));
@@ -34,11 +37,14 @@ pub(crate) async fn start(
         tasks.spawn("term without end", async move { sender.closed().await });
         return Ok(Elected { election: None, term });
     };
-    // A client of its own, because renewals must not wait behind other requests.
+    // Uses its own client, because renewals must not wait behind other requests.
     let client = connect::client(&options.cluster, &options.admin.metrics, Some(api.clone())).await?;
     let slow_path = options.admin.metrics.leader_election_slow_path(&config.lease.name);
     let told = ElectionConfig { slow_path, ..config.clone() };
-    let (election, handle) = Election::new(KubeLease::new(client, &config.lease), told)?;
+    let credentials = Credentials::default();
+    let lease = KubeLease::new(client, &config.lease).telling(credentials.clone());
+    let (election, handle) = Election::new(lease, told)?;
+    options.admin.health.register("credentials", Probe::Live, move || credentials.check());
     tasks.spawn(
         "report of election conflicts",
         report_conflicts(handle.observation.clone(), config.claim.clone()),
@@ -54,10 +60,22 @@ pub(crate) async fn start(
             }
         }
     });
-    Ok(Elected { election: Some(tokio::spawn(election.run(cancel.clone()))), term: handle.term })
+    let (cancel, lease) = (cancel.clone(), config.lease.clone());
+    let run = async move {
+        if let Some(listed) = listed.filter(|listed| !listed.is_cancelled()) {
+            info!(%lease, "waiting for the caches before standing for election");
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return ElectionEnd::NeverLed,
+                () = listed.cancelled() => {}
+            }
+        }
+        election.run(cancel).await
+    };
+    Ok(Elected { election: Some(tokio::spawn(run)), term: handle.term })
 }
 
-/// Says it when another live process holds the Lease for something else; once for each holder.
+/// Reports when another live process holds the Lease for a different purpose; once per holder.
 async fn report_conflicts(mut observation: value::Receiver<Option<Observation>>, claim: Claim) {
     let mut reported = None;
     loop {

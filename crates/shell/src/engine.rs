@@ -1,9 +1,9 @@
-//! The scheduling thread: it owns the core, and nobody else touches it.
+//! The scheduling thread: it owns the core, and nothing else touches it.
 //!
-//! It takes what is in the inbox, lets the core schedule, hands out what the core wants done, and sleeps until something comes
-//! or time alone gives the core something to do. It never waits for the API server; for an extender it does, within a
-//! cycle and its time-out. Inputs are taken at all times, so that a
-//! standby is warm; the core schedules only while this process leads and every list is in.
+//! It takes what is in the inbox, lets the core schedule, hands the core's effects to the writers, and sleeps until something arrives or
+//! the passing of time gives the core something to do. It never waits for the API server; for an extender it does wait, within a cycle and
+//! for no longer than the extender's timeout. Inputs are taken at all times, so that a standby is warm; the core schedules only while this
+//! process leads and all lists are complete.
 
 use crate::clock::Clock;
 use crate::decisions::Decisions;
@@ -26,22 +26,25 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
-use tracing::info;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
-/// Messages that are taken before the core schedules again: a storm of changes must not stop it.
+/// Maximum number of messages taken before the core schedules again: a storm of changes must not stop scheduling.
 const TAKEN_AT_ONCE: usize = 1024;
-/// Attempts between two looks into the inbox.
+/// Maximum number of attempts before the inbox is checked again.
 const STEPS_AT_ONCE: usize = 32;
-/// The same where attempts take long, since an extender or a guest does: what has happened meanwhile is heard before the next one.
+/// The same as a duration, for when an extender or a guest makes attempts slow: what has happened in the meantime is taken in before the
+/// next one.
 const STEPS_AT_ONCE_FOR: Duration = Duration::from_millis(50);
-/// Between two messages about lists that are not in.
+/// Interval between two messages about incomplete lists.
 const SAY_UNSYNCED_EVERY: Duration = Duration::from_secs(10);
-/// Longest sleep, and longest run without a word: the numbers for the metrics do not get older.
+/// Maximum sleep, and maximum time without publishing: the numbers for the metrics never get older than this.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
-/// Bindings and other answered writes that the core may have outstanding in all, for each binding that can be on its way at once at most.
+/// The bound on bindings and other answered writes that the core may have outstanding, as a multiple of the maximum number of concurrent
+/// bindings.
 const OUTSTANDING_PER_SLOT: usize = 2;
 
-/// What the core's effects go to.
+/// Where the core's effects go.
 pub(crate) struct Writers {
     pub binder: Binder,
     pub extender_binder: ExtenderBinder,
@@ -53,39 +56,44 @@ pub(crate) struct Writers {
     pub events: EventSink,
 }
 
-/// What is seen of the scheduling thread from outside.
+/// What can be seen of the scheduling thread from outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Every list is in.
+    /// All lists are complete.
     pub synced: bool,
     /// This process leads.
     pub leading: bool,
-    /// Numbers of the core.
+    /// The core's sizes.
     pub sizes: secondmate_core::Sizes,
-    /// Bindings and other answered writes that are outstanding.
+    /// Outstanding bindings and other answered writes.
     pub outstanding: usize,
 }
 
 pub(crate) struct Engine {
     pub scheduler: Scheduler,
     pub inbox: mpsc::Receiver<Message>,
-    /// Messages that wait, for the metrics.
+    /// The number of waiting messages, for the metrics.
     pub inbox_length: Gauge,
     pub writers: Writers,
     pub leading: Leading,
     pub clock: Clock,
+    /// Whether it was said that the wall clock tells another time.
+    pub clock_said: bool,
     pub observer: Observer,
     pub others: OtherBinders,
     pub departed: Departed,
-    /// Watches whose first list is not in, by number.
+    /// Watches whose first list is not complete, by number.
     pub unsynced: BTreeMap<usize, String>,
+    /// Cancelled when the first list of every watch is in.
+    pub listed: CancellationToken,
     /// When it was last said which lists are awaited.
     pub said: Instant,
-    /// The log of what is decided.
+    /// The log of decisions.
     pub decisions: Decisions,
-    /// Set when the shell stops: no attempt begins any more, and the thread ends when nothing is outstanding.
+    /// Set when the shell stops: no attempt begins any more, and the thread ends when nothing is outstanding, or this process does not
+    /// lead.
     pub stopping: Arc<AtomicBool>,
-    /// Bindings that are on their way, for the events to hold back.
+    /// Bindings in progress, to which events give way.
     pub bindings: Arc<AtomicUsize>,
     pub progress: watch::Sender<Progress>,
     pub heartbeat: Heartbeat,
@@ -98,7 +106,7 @@ impl Engine {
         bind_concurrency.saturating_mul(OUTSTANDING_PER_SLOT).min(INBOX_MESSAGES_MAX / 2)
     }
 
-    /// Runs until stopped, or until nobody can send any more.
+    /// Runs until stopped, or until all senders are gone.
     pub fn run(&mut self, runtime: &Handle) {
         // The writers start tasks, and the sleep below needs the runtime's timer.
         let _entered = runtime.enter();
@@ -106,7 +114,8 @@ impl Engine {
         loop {
             self.heartbeat.beat();
             let idle = self.take_messages();
-            if self.stopping.load(Ordering::Acquire) && self.outstanding == 0 {
+            // Where leadership was lost, nobody is left to bring the answers.
+            if self.is_stopping() && (self.outstanding == 0 || !self.leading.may_write()) {
                 self.publish();
                 return;
             }
@@ -132,7 +141,7 @@ impl Engine {
         }
     }
 
-    /// Whether the shell stops.
+    /// Whether the shell is stopping.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
@@ -141,12 +150,12 @@ impl Engine {
         self.unsynced.is_empty() && !self.stopping.load(Ordering::Acquire) && self.leading.may_write()
     }
 
-    /// Whether the writers keep up: an attempt now would lead to a binding soon.
+    /// Whether the writers keep up, so that an attempt now would soon lead to a binding.
     fn has_room_for_answers(&self) -> bool {
         self.outstanding < self.outstanding_max && self.writers.binder.takes_more()
     }
 
-    /// Takes what is there; says whether the inbox is empty now.
+    /// Takes the waiting messages; returns whether the inbox is now empty.
     fn take_messages(&mut self) -> bool {
         for _ in 0..TAKEN_AT_ONCE {
             match self.inbox.try_recv() {
@@ -176,6 +185,7 @@ impl Engine {
                 self.unsynced.remove(&number);
                 if self.unsynced.is_empty() {
                     self.observer.synced();
+                    self.listed.cancel();
                     self.publish();
                 }
             }
@@ -185,7 +195,7 @@ impl Engine {
         self.hand_out();
     }
 
-    /// Lets the core make attempts; says whether it has more to do right now.
+    /// Lets the core make attempts; returns whether it has more to do right now.
     fn schedule(&mut self) -> bool {
         let turn = Instant::now();
         for _ in 0..STEPS_AT_ONCE {
@@ -198,7 +208,7 @@ impl Engine {
             let began = self.clock.now();
             let Some(report) = self.scheduler.step(began) else {
                 self.hand_out();
-                // Nothing to try, or a pod that needs no attempt: then there may be another behind it.
+                // There is nothing to try, or the pod needed no attempt; in that case there may be another one behind it.
                 return self.scheduler.queue().size().active > 0;
             };
             self.observer.attempt(&report, self.clock.now().since(began));
@@ -223,13 +233,14 @@ impl Engine {
             outstanding: self.outstanding,
         };
         self.say_unsynced();
+        self.say_drift();
         self.observer.numbers(&self.scheduler, &progress.sizes);
         self.inbox_length.set(i64::try_from(self.inbox.len()).unwrap_or(i64::MAX));
         self.decisions.settle(Instant::now());
         self.progress.send_if_modified(|old| std::mem::replace(old, progress) != progress);
     }
 
-    /// Says now and then which lists are awaited: until they are in, nothing is scheduled.
+    /// Logs from time to time which lists are awaited: until they are complete, nothing is scheduled.
     fn say_unsynced(&mut self) {
         if self.unsynced.is_empty() || self.said.elapsed() < SAY_UNSYNCED_EVERY {
             return;
@@ -237,6 +248,16 @@ impl Engine {
         self.said = Instant::now();
         let names: Vec<&str> = self.unsynced.values().map(String::as_str).collect();
         info!("starting: waiting for the first list of {}", names.join(", "));
+    }
+
+    /// Says once that the wall clock tells another time than the clock.
+    fn say_drift(&mut self) {
+        if !self.clock_said
+            && let Some(drift) = self.clock.drift()
+        {
+            warn!("{drift}");
+            self.clock_said = true;
+        }
     }
 
     /// Hands out what the core wants done. Never waits.

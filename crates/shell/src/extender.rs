@@ -1,7 +1,7 @@
 //! HTTP extenders: the calls that the core makes in the middle of a cycle, and those that bind a pod.
 //!
-//! The scheduling thread waits for an answer for no longer than the extender's time-out, and gives signs of life meanwhile. An
-//! extender that may be ignored and keeps failing is not asked for a while ([`breaker`]). Wire names, errors and the meaning of `null` are
+//! The scheduling thread waits for an answer no longer than the extender's timeout, and keeps its heartbeat going meanwhile. An extender
+//! that is ignorable and keeps failing is not called for a while ([`breaker`]). Field names, errors and the meaning of `null` are
 //! upstream's (`pkg/scheduler/extender.go`).
 
 pub(crate) mod answer;
@@ -40,10 +40,10 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
-/// Between two signs of life while an answer is awaited.
+/// Interval between two heartbeats while waiting for an answer.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
-/// Longest wait for the files of TLS.
+/// Maximum wait for the TLS files.
 const FILES_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An extender that can be called.
@@ -52,15 +52,15 @@ pub(crate) struct Client {
     http: Http,
 }
 
-/// Makes the clients of the configured extenders. Nobody is called.
+/// Builds the clients of the configured extenders. Nothing is called yet.
 ///
 /// # Errors
-/// A URL is none, certificates and keys cannot be used, or reading them takes too long.
+/// A URL is invalid, certificates and keys cannot be used, or reading them takes too long.
 pub(crate) async fn clients(configured: &[secondmate_config::Extender]) -> Result<Vec<Client>, StartError> {
     if configured.is_empty() {
         return Ok(Vec::new());
     }
-    // A certificate may be a FIFO to which nobody writes. No task of the runtime waits for it.
+    // A certificate may be a FIFO that nobody writes to, so no runtime task waits for it.
     let (runtime, configured) = (Handle::current(), configured.to_vec());
     let what = "the certificates of the extenders".to_owned();
     in_time(what, FILES_TIMEOUT, move || runtime.block_on(clients_of(&configured))).await?
@@ -83,10 +83,10 @@ async fn clients_of(configured: &[secondmate_config::Extender]) -> Result<Vec<Cl
 #[derive(Clone)]
 pub(crate) struct Context {
     pub runtime: Handle,
-    /// Of the scheduling thread, which waits for answers.
+    /// The heartbeat of the scheduling thread, which waits for answers.
     pub heartbeat: Heartbeat,
     pub metrics: Metrics,
-    /// Where it is told that an extender is not asked any more; without, the log alone is.
+    /// Where it is reported that an extender is suspended; if `None`, this is only logged.
     pub events: Option<EventSink>,
 }
 
@@ -111,11 +111,11 @@ pub(crate) fn extenders(clients: Vec<Client>, context: &Context) -> (Extenders, 
     (Extenders::new(all), binder)
 }
 
-/// The configured extenders for whoever evaluates pods and schedules none: they are asked what the scheduler asks them, in its way, and
-/// nobody is told to bind. The tasks that ask run in the runtime of the caller.
+/// The configured extenders, for evaluating pods without scheduling any: they are asked exactly what the scheduler would ask them, but none
+/// is told to bind. The tasks that call them run on the caller's runtime.
 ///
 /// # Errors
-/// A URL is none, or certificates and keys cannot be used. Nobody is called yet.
+/// A URL is invalid, or certificates and keys cannot be used. Nothing is called yet.
 pub async fn extenders_to_ask(configured: &[secondmate_config::Extender]) -> Result<Extenders, StartError> {
     let context = Context {
         runtime: Handle::current(),
@@ -126,7 +126,7 @@ pub async fn extenders_to_ask(configured: &[secondmate_config::Extender]) -> Res
     Ok(extenders(clients(configured).await?, &context).0)
 }
 
-/// The configured extenders, called in this way.
+/// The configured extenders, with calls made in the given way.
 ///
 /// # Errors
 /// What `calls` returns.
@@ -138,7 +138,7 @@ pub fn extenders_called_by<E>(
     Ok(Extenders::new(each.collect::<Result<_, E>>()?))
 }
 
-/// An extender that is called in this way.
+/// An extender with calls made in the given way.
 fn as_configured(configured: &secondmate_config::Extender, calls: Arc<dyn CallExtender>) -> Extender {
     Extender {
         name: configured.bare_url().into(),
@@ -156,7 +156,7 @@ fn as_configured(configured: &secondmate_config::Extender, calls: Arc<dyn CallEx
     }
 }
 
-/// What an extender is asked.
+/// The requests made to an extender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verb {
     Filter,
@@ -181,7 +181,7 @@ pub(crate) struct HttpExtender {
     name: Arc<str>,
     configured: secondmate_config::Extender,
     http: Http,
-    /// Of one that may be ignored.
+    /// Only for an ignorable extender.
     breaker: Option<Breaker>,
     context: Context,
 }
@@ -196,7 +196,7 @@ impl HttpExtender {
         }
     }
 
-    /// Asks, and reads the answer.
+    /// Sends a request, and reads the answer.
     async fn ask<T>(
         &self,
         verb: Verb,
@@ -264,18 +264,18 @@ impl HttpExtender {
     }
 }
 
-/// The core knows the text alone: it is part of what is recorded.
+/// The core sees only the text, which is part of what is recorded.
 impl From<AskError> for ExtenderError {
     fn from(error: AskError) -> Self {
         Self(error.to_string())
     }
 }
 
-/// The calls of the core.
+/// The core's calls.
 struct Calls(Arc<HttpExtender>);
 
 impl Calls {
-    /// Asks, without waiting; what is returned waits for the answer.
+    /// Sends a request without waiting; the returned closure waits for the answer.
     fn begin<T: Send + 'static>(
         &self,
         verb: Verb,
@@ -288,7 +288,7 @@ impl Calls {
         let heartbeat = extender.context.heartbeat.clone();
         let runtime = extender.context.runtime.clone();
         runtime.spawn(async move {
-            // Nobody waits any more where the scheduling thread has ended.
+            // If the scheduling thread has ended, nobody is waiting any more.
             let _ = sender.send(extender.ask(verb, &pod, body, read).await);
         });
         Box::new(move || {
@@ -333,16 +333,16 @@ impl CallExtender for Calls {
     }
 }
 
-/// Has pods bound by the extender that binds. Clones share the slots.
+/// Lets the extender with the bind verb bind pods. Clones share the slots.
 #[derive(Clone)]
 pub(crate) struct ExtenderBinder {
     extender: Option<Arc<HttpExtender>>,
     leading: Leading,
     inbox: Inbox,
     tasks: Tasks,
-    /// A binding overtakes no change of the pod's status.
+    /// A binding must not overtake a change of the pod's status.
     status: StatusWriter,
-    /// One a binding that is on its way.
+    /// One per binding in progress.
     slots: Arc<Semaphore>,
 }
 
@@ -359,7 +359,7 @@ impl ExtenderBinder {
         Self { extender, leading, inbox, tasks, status, slots }
     }
 
-    /// Has the pod bound to the node.
+    /// Asks the extender to bind the pod to the node.
     pub fn bind(&self, pod: Arc<Pod>, node: Atom) {
         let this = self.clone();
         self.tasks.spawn("binding by an extender", async move {
@@ -379,7 +379,7 @@ impl ExtenderBinder {
                 _ => BindOutcome::NotSent,
             };
             let answer = Message::Answered(Input::BindFinished(pod.uid.clone(), outcome));
-            // Where the scheduling thread has ended, nobody waits for the answer.
+            // If the scheduling thread has ended, nobody is waiting for the answer.
             let _ = this.inbox.send(answer).await;
         });
     }

@@ -1,5 +1,5 @@
-//! The readers of what an API server and a user write, one call each, for fuzzing and for the differential test: no part of the
-//! crate's interface.
+//! Entry points to the parsers of what an API server and a user write, one function each, for fuzzing and for the differential test. Not
+//! part of the crate's interface.
 
 use crate::ConnectError;
 use crate::call::chain;
@@ -22,16 +22,16 @@ use kube_client::config::Kubeconfig;
 use secondmate_guard::{Bind, Verdict};
 use secondmate_model::objects::ObjectKind;
 
-/// Everything that a watch can be about.
+/// Every subject that a watch can have.
 fn subjects() -> impl Iterator<Item = Subject> {
     [Subject::Pods, Subject::Nodes].into_iter().chain(ObjectKind::ALL.iter().copied().map(Subject::Objects))
 }
 
-/// Reads a line of a watch as each kind that is watched would be. The answer says, for each, whether its object is understood; it is
-/// empty for what is no object: an error, a bookmark.
+/// Reads a line of a watch as each kind that is watched. The result says for each kind whether its object was understood; it is empty for
+/// an event without an object: an error, a bookmark.
 ///
 /// # Errors
-/// It is no line of a watch; or reading it breaks a rule, which is then said in words.
+/// It is not a line of a watch; or reading it violates a rule, which the error states.
 pub fn watch_line(line: &str) -> Result<Vec<bool>, LineError> {
     let event: WatchEvent<Watched> =
         serde_json::from_str(line).map_err(|error| LineError::NoEvent(error.to_string()))?;
@@ -47,7 +47,7 @@ pub fn watch_line(line: &str) -> Result<Vec<bool>, LineError> {
         {
             return Err(LineError::Broken(format!("{subject:?} is unfit for no reason")));
         }
-        // A deletion that reads another key than the addition did would leave the object behind.
+        // A deletion that yields a different key than the addition did would leave the object behind.
         if compiled.is_ok() && object.key(subject) != key {
             return Err(LineError::Broken(format!(
                 "{subject:?}: {key:?} is deleted as {:?}",
@@ -59,21 +59,21 @@ pub fn watch_line(line: &str) -> Result<Vec<bool>, LineError> {
     subjects().map(compiled).collect()
 }
 
-/// What came of a line.
+/// What is wrong with a line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
     /// It cannot be read.
     #[error("{0}")]
     NoEvent(String),
-    /// It was read, and wrongly.
+    /// It was read, but wrongly.
     #[error("{0}")]
     Broken(String),
 }
 
-/// Reads the text of a kubeconfig as a start does, and chooses the proxy; nothing is run or asked.
+/// Reads the text of a kubeconfig as startup does, and chooses the proxy; nothing is executed or contacted.
 ///
 /// # Errors
-/// As [`crate::cluster`].
+/// As for [`crate::cluster`].
 pub async fn kubeconfig(text: &str) -> Result<Config, ConnectError> {
     let file = Kubeconfig::from_yaml(text).map_err(|error| ConnectError::Kubeconfig {
         path: "kubeconfig".to_owned(),
@@ -82,10 +82,10 @@ pub async fn kubeconfig(text: &str) -> Result<Config, ConnectError> {
     of_kubeconfig(file, "kubeconfig").await
 }
 
-/// Which proxy leads to a server: `configured` as of a kubeconfig, `environment` as in `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+/// Which proxy is used for a server: `configured` as in a kubeconfig, `environment` as in `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
 ///
 /// # Errors
-/// As [`crate::cluster`].
+/// As for [`crate::cluster`].
 pub fn proxy(
     server: &Uri,
     configured: Option<&Uri>,
@@ -94,20 +94,20 @@ pub fn proxy(
     connect::proxy_for(server, configured, environment)
 }
 
-/// Reads a review of the bind guard's. The answer is the bind that it is about, and the approval that would be sent.
+/// Reads a review for the bind guard. Returns the bind that it is about, and the approval that would be sent.
 ///
 /// # Errors
-/// It is no review of a bind.
+/// It is not a review of a bind.
 pub fn bind_review(body: &[u8]) -> Result<(Bind, Vec<u8>), String> {
     let asked = review::read(body)?;
     let approval = review::answer(&asked, &Verdict::Approved);
     Ok((asked.bind, approval))
 }
 
-/// Reads a list of Leases as the search for other holders does, and each of them as a candidate for it does. What was understood is shown.
+/// Reads a list of Leases as the search for other holders does, and each of them as a candidate for it does. Returns what was understood.
 ///
 /// # Errors
-/// It is no list of Leases.
+/// It is not a list of Leases.
 pub fn leases(body: &[u8]) -> Result<String, String> {
     let held = crate::holders::understood(body)?;
     let list: List<Lease> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
@@ -121,18 +121,19 @@ pub fn leases(body: &[u8]) -> Result<String, String> {
     Ok(format!("{held} {:?}", seen.collect::<Vec<_>>()))
 }
 
-/// Reads what an API server answers about a token and about a right, and the ConfigMap with its authorities. What was understood is shown.
+/// Reads an API server's answer to a token review and to an access review, and the ConfigMap with its authorities. Returns what was
+/// understood.
 pub fn access_answer(body: &[u8]) -> [(&'static str, Result<String, String>); 3] {
     crate::secure::understood(body)
 }
 
-/// Reads an API server's metrics as `secondmate doctor` does. What was understood is shown.
+/// Reads an API server's metrics as `secondmate doctor` does. Returns what was understood.
 #[must_use]
 pub fn server_metrics(text: &str) -> String {
     crate::doctor::guard::understood(text)
 }
 
-/// Reads what an extender answered as if it had been asked for each verb. What was understood is shown.
+/// Reads an extender's answer as the answer to each verb. Returns what was understood.
 pub fn extender_answer(body: &[u8]) -> [(&'static str, Result<String, String>); 5] {
     fn shown<T: std::fmt::Debug>(read: Result<T, AskError>) -> Result<String, String> {
         match read {
@@ -149,11 +150,11 @@ pub fn extender_answer(body: &[u8]) -> [(&'static str, Result<String, String>); 
     ]
 }
 
-/// Reads a PEM text with a certificate and its key as the bind guard does, for itself and as the authority of its clients. Whether the
-/// certificate is understood, and whether TLS can be served with it.
+/// Reads a PEM text with a certificate and its key as the bind guard does, for itself and as its clients' authority. The results say
+/// whether the certificate is understood, and whether TLS can be served with it.
 ///
 /// # Errors
-/// What is wrong with either.
+/// What is wrong with each.
 pub fn certificate(pem: &str, now_s: i64) -> [Result<(), String>; 2] {
     let facts = Facts::of(pem).map(|facts| {
         std::hint::black_box(facts.is_due(now_s));

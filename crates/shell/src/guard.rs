@@ -7,11 +7,11 @@
 //! ```
 //!
 //! The cluster never depends on it: the webhook's `failurePolicy` is `Ignore`, and the desk lets everything pass while this process does
-//! not hold the Lease, a watch is behind, or it was stopped for a while. One instance decides at a time; unlike the scheduler, one that
-//! loses the Lease stands again.
+//! not hold the Lease, while a watch is behind, or after the process was suspended for a while. One instance decides at a time; unlike the
+//! scheduler, an instance that loses the Lease becomes a candidate again.
 //!
-//! Bounds: connections (module `connections`) and requests on each (module `server`), the inbox of the watches, looks at pods (module `desk`). What was let
-//! through and is unseen is given back after a time.
+//! Bounds: connections (module `connections`), requests per connection (module `server`), the inbox of the watches, and looks at pods
+//! (module `desk`). An approval whose pod never shows up is given back after a time.
 
 mod bodies;
 pub(crate) mod certificate;
@@ -31,7 +31,9 @@ use crate::call::Caller;
 use crate::connect;
 use crate::heartbeat::WatchHeartbeats;
 use crate::inbox::Inbox;
-use crate::lease::{Claim, Election, ElectionConfig, ElectionEnd, KubeLease, LeaseName, Term, identity};
+use crate::lease::{
+    Claim, Credentials, Election, ElectionConfig, ElectionEnd, KubeLease, LeaseName, Term, identity,
+};
 use crate::options::StartError;
 use crate::patience;
 use crate::tasks::{Failure, Failures, Tasks};
@@ -54,43 +56,43 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
-/// Name of the Lease, and where it is: one guard decides for the whole cluster, however many run.
+/// Namespace and name of the Lease: one guard decides for the whole cluster, however many are running.
 const LEASE: (&str, &str) = ("kube-system", "secondmate-guard");
-/// What the task is called that stands for it.
+/// Name of the task that takes part in the election.
 const ELECTION: &str = "election of the bind guard";
-/// Longest wait for an answer of the API server.
+/// Maximum wait for an answer of the API server.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest wait for the Lease to be given back.
+/// Maximum wait for the Lease to be released.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait until the Service leads here no more.
+/// Maximum wait for the Service to stop leading here.
 const WITHDRAWAL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Whether this is the Lease of bind guards.
+/// Whether this is the bind guard's Lease.
 pub(crate) fn is_lease(lease: &LeaseName) -> bool {
     (lease.namespace.as_str(), lease.name.as_str()) == LEASE
 }
 
-/// How a guard is run.
+/// How to run a guard.
 #[derive(Debug)]
 pub struct GuardOptions {
     /// The cluster.
     pub cluster: kube_client::Config,
-    /// Where the API server reaches it.
+    /// The address on which the API server reaches it.
     pub listen: SocketAddr,
     /// Its certificate.
     pub certificate: CertificateSource,
-    /// PEM file of the authority of client certificates; `None`: the API server needs none, and nobody else either.
+    /// PEM file with the authority for client certificates; `None`: no client certificate is required, from the API server or anyone else.
     pub client_authority: Option<PathBuf>,
-    /// How one of several is elected; `None`: this one decides.
+    /// How one of several instances is elected; `None`: this one always decides.
     pub election: Option<ElectionConfig>,
-    /// The Service that is to lead to the one that decides, if that is this one's business.
+    /// The Service that should lead to the deciding instance, if this instance is to take care of that.
     pub endpoint: Option<Endpoint>,
     /// Metrics and health.
     pub admin: Admin,
 }
 
 impl GuardOptions {
-    /// The election of guards, with kube-scheduler's times.
+    /// The election of guards, with kube-scheduler's timing.
     #[must_use]
     pub fn election() -> ElectionConfig {
         let (namespace, name) = LEASE;
@@ -99,7 +101,7 @@ impl GuardOptions {
         ElectionConfig::new(lease, identity(), Claim::new::<&str>(&[], "guard"))
     }
 
-    /// What it needs to be allowed.
+    /// The permissions it needs.
     fn permissions(&self, watches: &[watch::Watch]) -> BTreeSet<Permission> {
         let mut needed = watch::to_watch(watches);
         needed.insert(Permission::on("get", "", "pods", "", ""));
@@ -116,21 +118,21 @@ impl GuardOptions {
         if let Some(Endpoint { namespace, service, .. }) = &self.endpoint {
             let on = |verb, name| Permission::on(verb, "discovery.k8s.io", "endpointslices", namespace, name);
             needed.insert(on("create", ""));
-            // That it may delete it is not demanded: it has to only where the address family has changed.
+            // Permission to delete is not required: it is only used if the address family has changed.
             needed.extend(["get", "update"].map(|verb| on(verb, service)));
         }
         needed
     }
 }
 
-/// A running guard. It ends when it is dropped; [`Self::stop`] gives the Lease back first.
+/// A running guard. It ends when dropped; [`Self::stop`] releases the Lease first.
 pub struct GuardService {
     address: SocketAddr,
     failures: Failures,
-    /// Cancelled when the Lease was given back; `None` without an election.
+    /// Cancelled once the Lease has been released; `None` without an election.
     election_ended: Option<CancellationToken>,
     end_of_election: CancellationToken,
-    /// How the Service leads here.
+    /// How the Service is made to lead here.
     way_here: Option<(Endpoint, Caller)>,
     _tasks: DropGuard,
 }
@@ -142,7 +144,7 @@ impl fmt::Debug for GuardService {
 }
 
 impl GuardService {
-    /// Connects, checks what it may do, and starts it on the current tokio runtime.
+    /// Connects, checks permissions, and starts the guard on the current tokio runtime.
     ///
     /// # Errors
     /// There is no cluster, a permission is missing, the address is taken, or the election's times contradict each other.
@@ -153,7 +155,7 @@ impl GuardService {
     async fn begin(options: GuardOptions) -> Result<Self, StartError> {
         let (end, end_of_election) = (CancellationToken::new(), CancellationToken::new());
         let (tasks, failures) = Tasks::new(end.clone());
-        // A start that fails ends what it has begun.
+        // If startup fails, what has been started is ended.
         let guard = end.drop_guard();
         let heartbeats = WatchHeartbeats::new();
         let metrics = options.admin.metrics.clone();
@@ -212,18 +214,18 @@ impl GuardService {
         Ok(Self { address, failures, election_ended, end_of_election, way_here, _tasks: guard })
     }
 
-    /// Where it is served.
+    /// The address on which it is served.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Waits until a part of it fails, which none should: the process must exit.
+    /// Waits until a part of it fails, which should never happen: the process must then exit.
     pub async fn failed(&mut self) -> Failure {
         self.failures.next().await
     }
 
-    /// Gives the Lease back, so that another one decides at once, lets the Service lead here no more, and ends.
+    /// Releases the Lease, so that another instance takes over at once, stops the Service from leading here, and ends.
     pub async fn stop(mut self) {
         self.end_of_election.cancel();
         if let Some(ended) = self.election_ended.take()
@@ -266,7 +268,7 @@ fn register_checks(
     });
 }
 
-/// Stands for election until cancelled; the token tells its end.
+/// Takes part in the election until cancelled; the token is cancelled when this ends.
 async fn elect(
     options: &GuardOptions,
     tasks: &Tasks,
@@ -275,20 +277,23 @@ async fn elect(
 ) -> Result<Option<CancellationToken>, StartError> {
     let Some(mut config) = options.election.clone() else {
         term.send_replace(Some(Term::unlimited()));
-        // Ends with whoever asks for it.
+        // The term ends with its receivers.
         tasks.spawn("term without end of the bind guard", async move { term.closed().await });
         return Ok(None);
     };
-    // A client of its own, because renewals must not wait behind other requests.
+    // Uses its own client, because renewals must not wait behind other requests.
     let metrics = &options.admin.metrics;
     let client = connect::client(&options.cluster, metrics, None).await?;
     let gauge = metrics.leader_election_master_status(&config.lease.name);
     config.slow_path = metrics.leader_election_slow_path(&config.lease.name);
+    let credentials = Credentials::default();
+    let lease = KubeLease::new(client, &config.lease).telling(credentials.clone());
     // Checks the times; the first one to stand.
-    let mut next = Election::new(KubeLease::new(client.clone(), &config.lease), config.clone())?;
+    let mut next = Election::new(lease.clone(), config.clone())?;
+    options.admin.health.register("guard-credentials", Probe::Live, move || credentials.check());
     let (cancel, ended, teller) = (cancel.clone(), CancellationToken::new(), tasks.clone());
     let end = ended.clone().drop_guard();
-    // Without it nobody decides any more, and every bind passes.
+    // Without it, no instance decides any more, and every bind passes.
     tasks.spawn(ELECTION, async move {
         let _end = end;
         loop {
@@ -310,7 +315,7 @@ async fn elect(
             if !matches!(end, ElectionEnd::Lost { .. }) {
                 return;
             }
-            match Election::new(KubeLease::new(client.clone(), &config.lease), config.clone()) {
+            match Election::new(lease.clone(), config.clone()) {
                 Ok(election) => next = election,
                 Err(error) => return teller.tell(ELECTION.to_owned(), error.to_string()),
             }

@@ -1,19 +1,22 @@
-//! Signs of life: of the scheduling thread, of each watch, of the writers. Who gives none for too long is stuck, and `/livez` says so.
+//! Heartbeats: of the scheduling thread, of each watch, and of the writers. One that stays silent for too long is stuck, and `/livez` says
+//! so.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Longest silence of a thread that is alive: it sleeps a second at most. A turn takes milliseconds; a look at a huge cache a second
-/// or two.
+/// Maximum silence of the scheduling thread: it sleeps for a second at most. A turn takes milliseconds; looking at a huge cache takes a
+/// second or two.
 const THREAD_SILENCE_MAX: Duration = Duration::from_secs(60);
-/// Longest silence of a watch. Each of its requests is answered, or given up, within 90 s; between two it pauses for a minute at most.
+/// Maximum silence of a watch. Each of its requests is answered or given up within 90 s; between two requests it pauses for a minute at
+/// most.
 pub(crate) const WATCH_SILENCE_MAX: Duration = Duration::from_secs(180);
-/// Longest time in which a writer takes nothing from a queue that is not empty. An event is tried for two and a half minutes at most.
+/// Longest time in which a writer takes nothing from a queue that is not empty, and finishes nothing that it has taken. An event is tried for
+/// two and a half minutes at most.
 const WRITER_SILENCE_MAX: Duration = Duration::from_secs(300);
 
-/// The sign of life. Clones share it.
+/// A heartbeat. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Heartbeat {
     start: Instant,
@@ -21,7 +24,7 @@ pub(crate) struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Alive now.
+    /// A heartbeat that has just beaten.
     pub fn new() -> Self {
         Self { start: Instant::now(), last_ms: Arc::default() }
     }
@@ -30,7 +33,7 @@ impl Heartbeat {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// It is alive.
+    /// Records a sign of life.
     pub fn beat(&self) {
         self.last_ms.store(self.now_ms(), Ordering::Relaxed);
     }
@@ -39,7 +42,7 @@ impl Heartbeat {
         Duration::from_millis(self.now_ms().saturating_sub(self.last_ms.load(Ordering::Relaxed)))
     }
 
-    /// The check of the scheduling thread.
+    /// Checks the scheduling thread.
     ///
     /// # Errors
     /// It has been silent for too long.
@@ -51,7 +54,7 @@ impl Heartbeat {
         Ok(())
     }
 
-    /// The check of a writer with so many items in its queue.
+    /// Checks a writer with this many items in its queue.
     ///
     /// # Errors
     /// It has taken none of them for too long.
@@ -66,10 +69,10 @@ impl Heartbeat {
     }
 }
 
-/// The signs of life of all watches, and of the API server: it is not the watch's fault when nobody is answered.
+/// The heartbeats of all watches, and of the API server: if the API server answers nobody, that is not the watch's fault.
 #[derive(Clone, Debug)]
 pub(crate) struct WatchHeartbeats {
-    /// Whenever the API server answers anything, the Lease included.
+    /// Beats whenever the API server answers anything, including requests for the Lease.
     pub api: Heartbeat,
     watches: Arc<Mutex<Vec<(String, Heartbeat)>>>,
 }
@@ -87,10 +90,10 @@ impl WatchHeartbeats {
         heartbeat
     }
 
-    /// The check of the watches.
+    /// Checks the watches.
     ///
     /// # Errors
-    /// A watch has had no answer for too long, while others had.
+    /// A watch has had no answer for too long, while other requests were answered.
     pub fn check(&self) -> Result<(), String> {
         let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         let api = self.api.silence();

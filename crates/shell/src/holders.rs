@@ -1,6 +1,6 @@
-//! Leases of schedulers: who holds which, and who of them lives.
+//! Leases of schedulers: who holds which, and which holders are alive.
 //!
-//! Whether a holder lives is told by renewals, never by comparing clocks.
+//! Whether a holder is alive is judged by renewals, never by comparing clocks.
 
 use crate::call::{Call, CallError, Caller};
 use crate::lease::{Claim, LEASE_LABEL, LeaseName, MAY_NOT_LIST_ANNOTATION};
@@ -11,9 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// Between two looks at the same Leases, to see whether they are renewed: a holder renews every two seconds by default.
+/// Interval between two reads of the same Leases, to see whether they are renewed: a holder renews every two seconds by default.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(1);
-/// A Lease that runs longer is not waited for.
+/// A Lease with a longer duration is not waited for.
 const LEASE_DURATION_MAX: Duration = Duration::from_secs(60);
 
 /// The process that holds a Lease.
@@ -21,15 +21,15 @@ const LEASE_DURATION_MAX: Duration = Duration::from_secs(60);
 pub(crate) struct Holder {
     pub lease: LeaseName,
     pub identity: String,
-    /// The scheduler names that it serves, as the Lease tells them; none where it is not a secondmate.
+    /// The scheduler names that it serves, according to the Lease; empty if the holder is not a secondmate.
     pub names: Vec<String>,
-    /// It has said that it may not list what is needed to find names that nobody serves.
+    /// It has reported that it may not list what is needed to find names that nobody serves.
     pub may_not_list: bool,
 }
 
 impl Holder {
-    /// Whether it serves the pods of this scheduler name. Of a scheduler that is not a secondmate the Lease tells no names: it is known by
-    /// the name of the Lease.
+    /// Whether it serves the pods of this scheduler name. The Lease of a scheduler that is not a secondmate contains no names, so the name
+    /// of the Lease decides.
     pub fn serves(&self, scheduler_name: &str) -> bool {
         if !self.names.is_empty() {
             return self.names.iter().any(|name| name == scheduler_name);
@@ -39,17 +39,17 @@ impl Holder {
     }
 }
 
-/// The Lease that kube-scheduler takes.
+/// Whether this is the Lease that kube-scheduler takes.
 pub(crate) fn is_kube_schedulers(lease: &LeaseName) -> bool {
     lease.namespace == "kube-system" && lease.name == "kube-scheduler"
 }
 
-/// Which Leases are listed.
+/// Which Leases to list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Listed {
-    /// Those that secondmates hold.
+    /// Those held by secondmates.
     OfSecondmates,
-    /// All but those of nodes.
+    /// All except those of nodes.
     All,
 }
 
@@ -67,7 +67,7 @@ impl Listed {
     }
 }
 
-/// What counts of a Lease beside its holder.
+/// The relevant parts of a Lease besides its holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Term {
     pub renewed: Option<Timestamp>,
@@ -92,10 +92,10 @@ fn of_list(body: &[u8]) -> serde_json::Result<Held> {
     Ok(held.map(|(holder, term)| (holder.lease.clone(), (holder, term))).collect())
 }
 
-/// What is understood of a list of Leases.
+/// What is read from a list of Leases.
 ///
 /// # Errors
-/// It is none.
+/// It is not a list of Leases.
 pub(crate) fn understood(body: &[u8]) -> Result<String, String> {
     of_list(body).map(|held| format!("{held:?}")).map_err(|error| error.to_string())
 }
@@ -106,7 +106,7 @@ fn read(lease: &Lease) -> Option<(Holder, Term)> {
     let spec = lease.spec.as_ref()?;
     let identity = spec.holder_identity.clone().filter(|holder| !holder.is_empty())?;
     let names = Claim::read(lease).map(|claim| claim.scheduler_names().to_vec()).unwrap_or_default();
-    // The guard serves no scheduler name, and says so by an empty text.
+    // The guard serves no scheduler name, which its Lease states as an empty text.
     let names = names.into_iter().filter(|name| !name.is_empty()).collect();
     let annotations = metadata.annotations.as_ref();
     let may_not_list = annotations.and_then(|all| all.get(MAY_NOT_LIST_ANNOTATION)) == Some(&identity);
@@ -116,16 +116,17 @@ fn read(lease: &Lease) -> Option<(Holder, Term)> {
     Some((Holder { lease: name, identity, names, may_not_list }, Term { renewed, duration }))
 }
 
-/// Holders that were looked at for as long as their Leases run. Whoever has released its Lease meanwhile, or lost it, is none of them.
+/// Holders whose Leases were observed for their duration. A holder that released or lost its Lease in the meantime is not included.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Observed {
-    /// They took or renewed it, each with the time that it wrote then, and the local time at which that was seen first.
+    /// Those that acquired or renewed their Lease, each with the renewal time written in it, and the local time at which that was first
+    /// seen.
     pub live: BTreeMap<Holder, (Timestamp, Timestamp)>,
-    /// They did not.
+    /// Those that did not.
     pub dead: BTreeSet<Holder>,
 }
 
-/// Watches the Leases of these holders until all of them are renewed, or have run out.
+/// Observes the Leases of these holders until all of them have been renewed, or have expired.
 pub(crate) async fn observe(
     caller: &Caller,
     listed: Listed,
@@ -146,11 +147,11 @@ pub(crate) async fn observe(
     Ok(looks.end())
 }
 
-/// What looks at the same Leases have shown so far.
+/// What reading the same Leases repeatedly has shown so far.
 struct Looks {
     first: Held,
     last: Held,
-    /// Who took or renewed a Lease since the first look, and holds it; with the times of [`Observed::live`].
+    /// Holders that acquired or renewed a Lease since the first read, and still hold it; with the times of [`Observed::live`].
     live: BTreeMap<LeaseName, (Holder, (Timestamp, Timestamp))>,
 }
 
@@ -159,7 +160,7 @@ impl Looks {
         Self { last: first.clone(), first, live: BTreeMap::new() }
     }
 
-    /// Whether a Lease has not been seen to be renewed.
+    /// Whether some Lease has not been seen to be renewed.
     fn waits(&self) -> bool {
         self.first.keys().any(|lease| !self.live.contains_key(lease))
     }
@@ -209,7 +210,7 @@ mod tests {
     fn whom_a_holder_serves() {
         for (lease, names, serves, expected) in [
             ("kube-system/a", &["a", "b"][..], "b", true),
-            // What a secondmate says counts, and not the name of its Lease.
+            // For a secondmate, the names in its Lease count, not the name of the Lease.
             ("kube-system/mine", &["a"], "mine", false),
             ("kube-system/kube-scheduler", &[], "default-scheduler", true),
             ("elsewhere/kube-scheduler", &[], "default-scheduler", false),

@@ -1,4 +1,4 @@
-//! What the scheduling thread is told, and the one channel by which it is told.
+//! The messages to the scheduling thread, and the single channel that carries them.
 
 use secondmate_core::Scheduler;
 use secondmate_core::port::Input;
@@ -7,25 +7,24 @@ use secondmate_telemetry::{Metrics, metrics::BoundedQueue};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
-/// Messages that wait for the scheduling thread. A compiled pod is some 2 KB, so that a full channel holds about 8 MB. At the
-/// bound the senders wait, which is counted: the watches read no further, which the API server sees as a slow client, and nothing
-/// is lost.
+/// Maximum number of messages waiting for the scheduling thread. A compiled pod takes some 2 KB, so a full channel holds about 8 MB. At the
+/// bound, senders wait, which is counted: the watches stop reading, which to the API server looks like a slow client, and nothing is lost.
 pub(crate) const INBOX_MESSAGES_MAX: usize = 4096;
 
-/// A look at the core, taken by the scheduling thread between two cycles.
+/// A look at the core, executed by the scheduling thread between two cycles.
 pub(crate) type Look = Box<dyn FnOnce(&Scheduler, Timestamp) + Send>;
 
-/// Something that the scheduling thread is told.
+/// A message to the scheduling thread.
 pub(crate) enum Message {
-    /// A watch shows a change.
+    /// A watch reports a change.
     Watched(Input),
-    /// The answer to an effect that is answered.
+    /// The answer to an effect that expects one.
     Answered(Input),
-    /// The first list of the watch with this number is in.
+    /// The first list of the watch with this number is complete.
     Synced(usize),
-    /// Somebody wants to look at the core.
+    /// A request to look at the core.
     Look(Look),
-    /// Leadership began or ended, or the shell stops: look at those again.
+    /// Leadership began or ended, or the shell is stopping: check both again.
     Wake,
 }
 
@@ -33,7 +32,7 @@ pub(crate) enum Message {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Closed;
 
-/// Where the scheduling thread is told things. Clones share the channel.
+/// Sends messages to the scheduling thread. Clones share the channel.
 #[derive(Clone)]
 pub(crate) struct Inbox {
     messages: mpsc::Sender<Message>,
@@ -41,13 +40,13 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// An empty inbox, and the end that the scheduling thread reads.
+    /// An empty inbox, and the receiving end for the scheduling thread.
     pub fn new(metrics: &Metrics) -> (Self, mpsc::Receiver<Message>) {
         let (messages, receiver) = mpsc::channel(INBOX_MESSAGES_MAX);
         (Self { messages, metrics: metrics.bounded_queue("inbox", INBOX_MESSAGES_MAX) }, receiver)
     }
 
-    /// Tells it; waits while the inbox is full.
+    /// Sends a message; waits while the inbox is full.
     ///
     /// # Errors
     /// The scheduling thread has ended.
@@ -62,7 +61,7 @@ impl Inbox {
         }
     }
 
-    /// Wakes the scheduling thread. Where the inbox is full it is awake anyway.
+    /// Wakes the scheduling thread. If the inbox is full, it is awake anyway.
     pub fn wake(&self) {
         let _ = self.messages.try_send(Message::Wake);
     }
@@ -72,14 +71,14 @@ impl Inbox {
         self.messages.is_closed()
     }
 
-    /// Lets the scheduling thread look at the core, between two cycles; `None` where it has ended.
+    /// Lets the scheduling thread look at the core between two cycles; `None` if the thread has ended.
     pub async fn look<T: Send + 'static>(
         &self,
         at: impl FnOnce(&Scheduler, Timestamp) -> T + Send + 'static,
     ) -> Option<T> {
         let (answer, answered) = oneshot::channel();
         let look = move |scheduler: &Scheduler, now: Timestamp| {
-            // Whoever asked may have gone.
+            // The receiver may be gone.
             let _ = answer.send(at(scheduler, now));
         };
         self.send(Message::Look(Box::new(look))).await.ok()?;

@@ -1,8 +1,8 @@
-//! Pods of ours that a kubelet rejected: two schedulers have given the same room away, and the kubelet had the last word.
+//! Pods of ours that a kubelet rejected: two schedulers gave away the same room, and the kubelet had the last word.
 //!
-//! Such a pod has ended before it began, and nobody tries it again but its owner. It is counted by the kubelet's reason, and an event on
-//! the pod names the pods of other schedulers on the node, of which one took the room. A watch of its own shows these pods, as the one
-//! of assigned pods leaves out what has ended.
+//! Such a pod has failed before it started, and only its owner can replace it. It is counted under the kubelet's reason, and an event on
+//! the pod names the pods of other schedulers on the node, one of which took the room. These pods have their own watch, because the watch
+//! of assigned pods leaves out pods that have terminated.
 
 use crate::call::chain;
 use crate::dump::selector_value;
@@ -25,15 +25,15 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-/// The API server ends a watch after this; a connection on which nothing comes for longer is given up.
+/// The API server ends a watch after this time; a connection on which nothing arrives for longer is given up.
 const WATCH_SECONDS: u32 = 290;
-/// A list is given up when its next part has not come for so long.
+/// A list is given up if its next part has not arrived within this time.
 const LIST_TIMEOUT: Duration = Duration::from_secs(90);
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// Pods of other schedulers that an event names.
+/// Maximum number of other schedulers' pods that an event names.
 const NAMED_MAX: usize = 3;
-/// What is read of a pod that has failed.
+/// The parts of a failed pod that are read.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Failed {
@@ -56,7 +56,7 @@ struct Status {
 }
 
 impl Failed {
-    /// What is not a pod at all has failed for no reason that counts.
+    /// An object that is not a pod at all has failed for no relevant reason.
     fn read(object: &Watched) -> Self {
         serde_json::from_str(object.text()).unwrap_or_default()
     }
@@ -79,12 +79,12 @@ pub(crate) struct Rejections {
     pub events: EventSink,
     pub inbox: Inbox,
     pub metrics: Metrics,
-    /// The scheduler name whose pods are looked at.
+    /// The scheduler name whose pods are watched.
     pub name: Atom,
 }
 
 impl Rejections {
-    /// Looks for ever, from the first moment on at which this process leads: a standby tells nothing.
+    /// Watches for ever, starting when this process first leads: a standby reports nothing.
     pub async fn run(mut self) {
         while !self.leading.may_write() {
             self.leading.changed().await;
@@ -92,7 +92,7 @@ impl Rejections {
         let api: Api<Watched> = Api::all_with(self.client.clone(), &ApiResource::PODS);
         let fields = format!("spec.schedulerName={},status.phase=Failed", selector_value(self.name.as_str()));
         let config = watcher::Config::default().timeout(WATCH_SECONDS).fields(&fields);
-        // What has failed, by UID. Before the first list nobody knows when that was: such pods are not told.
+        // The UIDs of failed pods. Pods in the first list may have failed at any time before, so they are not reported.
         let mut known = None;
         let mut pause = PAUSE_MIN;
         loop {
@@ -112,7 +112,7 @@ impl Rejections {
         let mut listed = FxHashSet::default();
         let mut lists = false;
         loop {
-            // A list that stalls would never end: its answer has begun, so that no time-out of the client applies.
+            // A list that stalls would never end: its answer has already begun, so none of the client's timeouts applies.
             let event = if lists {
                 let Ok(event) = timeout(LIST_TIMEOUT, stream.next()).await else {
                     debug!(name = %self.name, "the list of rejected pods took longer than {LIST_TIMEOUT:?}, trying again");
@@ -123,7 +123,7 @@ impl Rejections {
                 stream.next().await
             };
             let Some(event) = event else { return };
-            // Each list begins so, also one that fails.
+            // Each list starts with one of these, even one that fails.
             lists = matches!(event, Ok(Event::Init | Event::InitApply(_)));
             if event.is_ok() && !matches!(event, Ok(Event::Init)) {
                 *pause = PAUSE_MIN;
@@ -132,7 +132,7 @@ impl Rejections {
                 Ok(Event::Init) => listed.clear(),
                 Ok(Event::InitApply(object)) => {
                     let pod = Failed::read(&object);
-                    // At once: a list that fails further on begins anew, and shows it again.
+                    // Reported at once: a list that fails later on starts again, and shows this pod again.
                     if known.as_mut().is_some_and(|known| known.insert(pod.metadata.uid.clone())) {
                         self.failed(&pod).await;
                     }
@@ -149,7 +149,7 @@ impl Rejections {
                     known.get_or_insert_default().remove(&Failed::read(&object).metadata.uid);
                 }
                 Err(error) => {
-                    // The watches that scheduling stands on say when the API server is away.
+                    // The watches that scheduling depends on report when the API server is unavailable.
                     debug!(name = %self.name, "rejected pods: {}; trying again in {pause:?}", chain(&error));
                     sleep(*pause).await;
                     *pause = (*pause * 2).min(PAUSE_MAX);
@@ -193,7 +193,7 @@ impl Rejections {
     }
 }
 
-/// Pods on a node that other schedulers have bound: how many, and the names of some, those that came last first.
+/// Pods on a node that were bound by other schedulers: how many there are, and the names of some, most recent first.
 fn others_on(scheduler: &Scheduler, node: &Atom) -> (usize, Vec<String>) {
     let Some(info) = scheduler.cache().node_info(node) else { return (0, Vec::new()) };
     let is_other = |name: &Atom| !scheduler.profiles().contains_key(name);
@@ -240,7 +240,7 @@ mod tests {
     use tokio::sync::watch;
     use tokio_util::sync::CancellationToken;
 
-    /// What looks at an API server, and nobody who schedules.
+    /// Watches an API server's pods, without a scheduler.
     fn rejections(client: Client, metrics: &Metrics) -> Rejections {
         let (_term, leading) = watch::channel(Some(Term::unlimited()));
         let leading = Leading::new(leading);
@@ -264,7 +264,8 @@ mod tests {
         }
     }
 
-    /// How often such an API server is asked in ten minutes: its answers have this status, begin so, and do not end.
+    /// How many requests are made in ten minutes to an API server whose answers have this status and begin with this, and, unless `ends`,
+    /// do not end.
     async fn lists_in_ten_minutes(status: StatusCode, begins: &'static str, ends: bool) -> usize {
         let lists = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&lists);
@@ -305,7 +306,7 @@ mod tests {
             "spec":{"nodeName":"n"},"status":{"phase":"Failed","reason":"OutOfcpu"}}"#;
         let first_page = || page(pod, r#","continue":"more""#);
         let failure = || (StatusCode::INTERNAL_SERVER_ERROR, "{}".to_owned());
-        // The first list tells nothing; the second one fails at its second page, twice.
+        // The first list reports nothing; the second one fails on its second page, twice.
         let answers = [
             page("", ""),
             (

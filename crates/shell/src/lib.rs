@@ -6,16 +6,16 @@
 //!                                                                └──────────────── answers ◀──────────────── evict, look)
 //! ```
 //!
-//! [`Shell`] starts and stops it. It watches own pending pods (a watch a name), assigned pods of all schedulers, other
-//! schedulers' nominated pods, nodes, namespaces, and of the rest what the enabled plugins read. It holds no state of the
-//! cluster but the names that each watch has shown, so that after a new list what vanished can be told as gone.
+//! [`Shell`] starts and stops it. It watches its own pending pods, the assigned pods of all schedulers and other schedulers' nominated pods
+//! (all in one watch), nodes, namespaces, and beyond that whatever the enabled plugins read. It holds no cluster state except the names
+//! that each watch has shown, so that after a relist it can report what has vanished.
 //!
-//! Every task, and the thread, has an owner that waits for its end: the module `tasks`. What stands still without ending fails `/livez`:
-//! the module `heartbeat`.
+//! Every task, and the thread, has an owner that waits for its end: see the module `tasks`. Anything that gets stuck without ending fails
+//! `/livez`: see the module `heartbeat`.
 //!
-//! Bounds: the inbox (4,096 messages; the watches wait), bindings and other answered writes (two for each that may be on its
-//! way; the core waits), changes of pods' status and events (16,384 each; what does not fit is dropped and counted), every call
-//! (a time-out and a number of tries). Only a process that leads writes: [`lease`].
+//! Bounds: the inbox (4,096 messages; the watches wait), bindings and other answered writes (two for each that may be in progress; the core
+//! waits), changes of pods' status, and events (16,384 each; what does not fit is dropped and counted), every call (a timeout and a maximum
+//! number of attempts). Only a process that leads writes: see [`lease`].
 
 mod access;
 mod call;
@@ -67,7 +67,7 @@ pub use dump::{DumpError, Each, dump, kinds_to_dump};
 pub use engine::Progress;
 pub use extender::{ExtenderConfigError, extenders_called_by, extenders_to_ask};
 pub use guard::{CertificateSource, Endpoint, GuardOptions, GuardService};
-/// The client's configuration, for whoever makes one by other means than [`cluster`].
+/// The client's configuration, for use without [`cluster`].
 pub use kube_client::Config as ClusterConfig;
 pub use options::{End, Options, StartError, WriteLimit};
 pub use secure::{

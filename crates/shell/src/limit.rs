@@ -1,10 +1,10 @@
-//! A limit on requests per second, as `clientConnection.qps` and `burst` set it.
+//! A limit on requests per second, as set by `clientConnection.qps` and `burst`.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A token bucket, shared by all that write. It keeps one number: the time at which the bucket will be full again.
+/// A token bucket, shared by everything that writes. It keeps a single number: the time at which the bucket will be full again.
 #[derive(Debug)]
 pub(crate) struct RateLimit {
     interval: Duration,
@@ -13,7 +13,7 @@ pub(crate) struct RateLimit {
 }
 
 impl RateLimit {
-    /// A full bucket; `None` where there is no limit.
+    /// A full bucket; `None` if there is no limit.
     pub fn new(per_second: f64, burst: u32) -> Option<Self> {
         if per_second <= 0.0 || !per_second.is_finite() {
             return None;
@@ -22,7 +22,7 @@ impl RateLimit {
         Some(Self { interval, burst: interval * burst.max(1), full_at: Mutex::new(Instant::now()) })
     }
 
-    /// Takes a token, and waits until it is there; returns how long that was. Whoever comes first goes first.
+    /// Takes a token, waiting until there is one; returns how long that took. First come, first served.
     pub async fn wait(&self) -> Duration {
         let wait = self.take(Instant::now());
         if !wait.is_zero() {
@@ -48,7 +48,7 @@ mod tests {
         let now = Instant::now();
         let waits: Vec<u128> = (0..5).map(|_| limit.take(now).as_millis()).collect();
         assert_eq!(waits, [0, 0, 0, 100, 200]);
-        // An idle second later the bucket is full again, and not fuller.
+        // After being idle for longer than a second the bucket is full again, but not fuller.
         let later = now + Duration::from_secs(10);
         let waits: Vec<u128> = (0..4).map(|_| limit.take(later).as_millis()).collect();
         assert_eq!(waits, [0, 0, 0, 100]);

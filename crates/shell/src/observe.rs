@@ -1,4 +1,4 @@
-//! What the scheduling thread sees, as metrics and log lines.
+//! Turns what the scheduling thread sees into metrics and log lines.
 
 use crate::decisions::Decisions;
 use secondmate_core::port::Observation;
@@ -12,10 +12,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tracing::{debug, info};
 
-/// Counters by queue and event, with the count that they show.
+/// Counters by queue and event, with the count that each currently shows.
 type Incoming = BTreeMap<(&'static str, &'static str), (Counter, u64)>;
 
-/// Brings counters up to what the core has counted.
+/// Advances counters to what the core has counted.
 fn take_over(
     shown: &mut Incoming,
     counted: &BTreeMap<(&'static str, &'static str), u64>,
@@ -40,9 +40,9 @@ pub(crate) struct Observer {
     metrics: Metrics,
     profiles: BTreeMap<Atom, ProfileMetrics>,
     handlers_synced: HealthFlag,
-    /// How long the attempt took that was made last: an attempt that failed ends with it.
+    /// How long the most recent attempt took; used when an attempt fails, since the failure is reported at its end.
     last_attempt: Duration,
-    /// Counters of pods that entered a queue, with the count that they show.
+    /// Counters of pods that entered a queue, with the count that each currently shows.
     incoming: Incoming,
     /// The same for entities.
     incoming_entities: Incoming,
@@ -50,9 +50,9 @@ pub(crate) struct Observer {
     rejected: BTreeMap<(Atom, Atom), Gauge>,
     /// Gauges of events kept for pods in flight.
     in_flight: BTreeMap<&'static str, Gauge>,
-    /// Counters of pods for which a plugin was asked about each node that passes, with the count that they show.
+    /// Counters of pods for which a plugin was called for each feasible node, with the count that each currently shows.
     asked: BTreeMap<Atom, (Counter, u64)>,
-    /// Counters of pods that took the plain pass, with the count that they show.
+    /// Counters of pods that took the plain pass, with the count that each currently shows.
     plain: BTreeMap<Why, (Counter, u64)>,
 }
 
@@ -88,7 +88,7 @@ impl Observer {
         }
     }
 
-    /// Takes over the numbers that the core keeps itself.
+    /// Copies the numbers that the core keeps itself.
     pub fn numbers(&mut self, scheduler: &Scheduler, sizes: &Sizes) {
         let set = |gauge: &Gauge, value: usize| {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));

@@ -10,16 +10,16 @@ use secondmate_cycle::Profile;
 use secondmate_telemetry::Admin;
 use std::time::Duration;
 
-/// A limit on writes.
+/// A limit on the rate of writes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WriteLimit {
-    /// Writes a second, on average.
+    /// Writes per second, on average.
     pub per_second: f64,
-    /// Writes at once above that.
+    /// Additional writes allowed in a burst.
     pub burst: u32,
 }
 
-/// How a scheduler is run.
+/// How to run a scheduler.
 pub struct Options {
     /// The cluster.
     pub cluster: kube_client::Config,
@@ -27,28 +27,30 @@ pub struct Options {
     pub profiles: Vec<Profile>,
     /// HTTP extenders, in the order of the configuration.
     pub extenders: Vec<secondmate_config::Extender>,
-    /// Times and seed of the core.
+    /// Timing and seed of the core.
     pub scheduler: SchedulerConfig,
-    /// How one of several processes is elected; `None`: this one schedules.
+    /// How one of several processes is elected; `None`: this one always schedules.
     pub election: Option<ElectionConfig>,
-    /// Bindings that are on their way at once, at most.
+    /// Maximum concurrent bindings.
     pub bind_concurrency: usize,
-    /// Longest wait for the answer to a binding.
+    /// Longest wait for the answer to a binding. After it the pod is looked at, and if it is not bound its room is free. So it should be longer
+    /// than an API server works on a request: 34 s (`requestTimeoutUpperBound` in `apiserver/pkg/endpoints/handlers/rest.go`), of which a
+    /// webhook may take 30 s. Or a binding that was thought to have failed is carried out after the next one was decided.
     pub bind_timeout: Duration,
-    /// Limit on writes; `None`: the API server's own limits are enough.
+    /// Limit on writes; `None`: the API server's own limits are sufficient.
     pub write_limit: Option<WriteLimit>,
-    /// Nothing is listed and watched before this process leads: a standby holds no cache, and takes longer to take over.
+    /// Do not list and watch before this process leads: a standby then holds no cache, and needs longer to take over.
     pub delay_watches: bool,
-    /// Between two comparisons of the cache with the cluster; `None`: only on request.
+    /// Interval between two comparisons of the cache with the cluster; `None`: only on request.
     pub compare_every: Option<Duration>,
-    /// When it looks for pods whose scheduler name nobody serves.
+    /// When to look for pods whose scheduler name nobody serves.
     pub unserved: UnservedPace,
     /// Metrics, health and debug endpoints.
     pub admin: Admin,
 }
 
 impl Options {
-    /// The usual values, without an election.
+    /// The default values, without an election.
     #[must_use]
     pub fn new(cluster: kube_client::Config, profiles: Vec<Profile>, admin: Admin) -> Self {
         Self {
@@ -58,7 +60,7 @@ impl Options {
             scheduler: SchedulerConfig::default(),
             election: None,
             bind_concurrency: 64,
-            bind_timeout: Duration::from_secs(15),
+            bind_timeout: Duration::from_secs(35),
             write_limit: None,
             delay_watches: false,
             compare_every: Some(Duration::from_secs(10 * 60)),
@@ -68,43 +70,43 @@ impl Options {
     }
 }
 
-/// Why a scheduler did not start.
+/// Why a scheduler could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// No cluster.
+    /// There is no cluster.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// It may not do what it will have to do.
+    /// It lacks permissions that it will need.
     #[error(
         "the scheduler's user lacks required permissions; grant them by RBAC (see manifests/):{}",
         list(.missing)
     )]
     Access {
-        /// What it may not do, each as `VERB RESOURCE in GROUP`.
+        /// What it is not allowed to do, each as `VERB RESOURCE in GROUP`.
         missing: Vec<String>,
     },
-    /// Whether it may could not be found out.
+    /// Whether it has the permissions could not be determined.
     #[error("cannot ask the API server what this scheduler may do: {reason}")]
     AccessUnknown {
         /// What happened.
         reason: String,
-        /// It may pass by itself.
+        /// It may go away by itself.
         may_pass: bool,
     },
-    /// Times of the election contradict each other.
+    /// The election's times contradict each other.
     #[error(transparent)]
     Election(#[from] ElectionConfigError),
-    /// An extender cannot be called as it is configured.
+    /// An extender cannot be called as configured.
     #[error("extenders[{number}] ({url}): {source}")]
     Extender {
-        /// Which of the configuration's.
+        /// Its index in the configuration.
         number: usize,
         /// Its URL.
         url: String,
         /// What is wrong.
         source: ExtenderConfigError,
     },
-    /// The client for the Lease cannot be made, or a thread cannot be started.
+    /// The client for the Lease cannot be built, or a thread cannot be started.
     #[error("{what}: {reason}")]
     Other {
         /// What failed.

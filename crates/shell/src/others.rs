@@ -1,4 +1,5 @@
-//! Pods of ours that somebody else binds: noticed while this process leads, counted, and told to [`crate::rivals`], which finds out who.
+//! Pods of ours that are bound by something else: noticed while this process leads, counted, and reported to [`crate::rivals`], which finds
+//! out by whom.
 
 use crate::rivals::Sightings;
 use crate::write::Leading;
@@ -7,7 +8,7 @@ use secondmate_core::port::{Input, PodWatch, Verified};
 use secondmate_model::{Atom, Pod};
 use secondmate_telemetry::Counter;
 
-/// Looks at what comes in before the core takes it.
+/// Looks at inputs before the core takes them.
 pub(crate) struct OtherBinders {
     names: Vec<Atom>,
     leading: Leading,
@@ -20,7 +21,7 @@ impl OtherBinders {
         Self { names, leading, sightings, count }
     }
 
-    /// Looks at an input. Before every list is in (`synced`) nobody knows who bound what.
+    /// Looks at an input. Until all lists are complete (`synced`), it cannot be known who bound what.
     pub fn look(&mut self, input: &Input, core: &Scheduler, synced: bool) {
         if let Input::Pod(PodWatch::Assigned, pod) | Input::Verified(_, Verified::Found(pod)) = input {
             self.look_at(pod, core, synced);
@@ -29,13 +30,13 @@ impl OtherBinders {
 
     fn look_at(&mut self, pod: &Pod, core: &Scheduler, synced: bool) {
         let Some(node) = &pod.node_name else { return };
-        // What is known to be there, or assumed to be, came there through us or has been counted.
+        // A pod that is known or assumed to be there was bound by us, or has already been counted.
         let known = core.cache().pod(&pod.uid).is_some_and(|known| known.node_name.as_ref() == Some(node));
         if known || !self.names.contains(&pod.scheduler_name) {
             return;
         }
         let waited = core.queue().get(&pod.uid).is_some();
-        // To a standby, and for a while after it took over, it is the leader's work that it sees.
+        // A standby sees the leader's work, and so does a new leader for a while after taking over.
         if waited && synced && self.leading.is_settled() {
             self.count.inc();
             self.sightings.tell(pod.full_name(), node);

@@ -1,11 +1,11 @@
-//! An outage of the API server, told once when it begins and once when it is over, however many ask meanwhile.
+//! An outage of the API server, reported once when it begins and once when it is over, however many requests fail in between.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-/// Who has had no answer, and since when. Clones share it. Its size is bounded by the number of those who ask.
+/// Whose requests are unanswered, and since when. Clones share it. Its size is bounded by the number of callers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outage {
     state: Arc<Mutex<State>>,
@@ -22,7 +22,7 @@ impl Outage {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `who` had no answer. Says it where all was well before; returns whether it did.
+    /// `who` got no answer. Logs it if all was well before; returns whether it did.
     pub fn failed(&self, who: &str, why: &str) -> bool {
         let mut state = self.lock();
         state.unanswered.insert(who.to_owned());
@@ -38,7 +38,7 @@ impl Outage {
         true
     }
 
-    /// `who` was answered. Says it where everybody is again; returns whether it did.
+    /// `who` got an answer. Logs it if everyone does again; returns whether it did.
     pub fn answered(&self, who: &str) -> bool {
         let mut state = self.lock();
         if !state.unanswered.remove(who) || !state.unanswered.is_empty() {
@@ -50,7 +50,7 @@ impl Outage {
         true
     }
 
-    /// Whether somebody waits for an answer.
+    /// Whether anyone is waiting for an answer.
     pub fn is_on(&self) -> bool {
         self.lock().since.is_some()
     }

@@ -1,4 +1,4 @@
-//! Tells the owners of pods that cannot be understood, by an event and a condition.
+//! Informs the owners of pods that cannot be understood, by an event and a condition.
 
 use crate::watch::UnfitObjects;
 use crate::write::{EventNote, EventSink, Leading, PodRef, StatusChange, StatusWriter};
@@ -6,7 +6,7 @@ use secondmate_core::port::{EventType, NominationPatch, ScheduledCondition};
 use secondmate_model::{Atom, Uid};
 use std::sync::Arc;
 
-/// Tells the owners of pods that cannot be understood, as soon as this process may write.
+/// Informs the owners of pods that cannot be understood, as soon as this process may write.
 pub(crate) async fn tell(
     unfit: Arc<UnfitObjects>,
     mut leading: Leading,

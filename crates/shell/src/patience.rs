@@ -1,7 +1,7 @@
-//! Patience with an API server that does not answer at the start.
+//! Patience with an API server that does not answer during startup.
 //!
-//! As kube-scheduler does, a process that is to stay asks again. One that ended instead would be started again by its kubelet, later each
-//! time, and come back minutes after the API server.
+//! Like kube-scheduler, a long-running process keeps asking. If it exited instead, its kubelet would restart it with increasing backoff,
+//! and it would come back minutes after the API server.
 
 use crate::access;
 use crate::call::Caller;
@@ -14,17 +14,17 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-/// Pause after the first question that got no answer; it doubles.
+/// Pause after the first unanswered request; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// Longest pause.
+/// Maximum pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// Between two words about it in the log.
+/// Interval between two log lines about it.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 
-/// Waits until the API server answers, and asks whether everything is granted that this process will do.
+/// Waits until the API server answers, and checks that all the permissions that this process needs are granted.
 ///
 /// # Errors
-/// The credentials are not accepted, a permission is missing, or what keeps it from answering does not pass by itself.
+/// The credentials are not accepted, a permission is missing, or there is a problem that will not go away by itself.
 pub(crate) async fn with_access(
     caller: &Caller,
     server: &str,
@@ -57,11 +57,11 @@ fn passes(error: &StartError) -> bool {
     }
 }
 
-/// Pauses that grow, and what is said meanwhile.
+/// Growing pauses, and what is logged in the meantime.
 #[derive(Debug)]
 struct Patience {
     pause: Duration,
-    /// When it was last said.
+    /// When it was last logged.
     since: Option<Instant>,
 }
 

@@ -1,46 +1,49 @@
-//! Endpoints that are asked for plugins, again and again, outside of the cycle.
+//! Endpoints that are polled on behalf of plugins, outside the scheduling cycle.
 //!
-//! Each has a task. What it answers is decoded there and told to the scheduling thread like an object that a watch shows; what is too
-//! old is told as gone. Nothing waits for an endpoint: while it has not answered, the plugin has no value.
+//! Each has its own task, which decodes the answers and sends them to the scheduling thread like objects from a watch; an answer that is
+//! too old is reported as gone. Nothing waits for an endpoint: until it has answered, the plugin has no value.
 
 mod ask;
 
 pub(crate) use ask::{Asker, Failure};
 
+use crate::clock::Clock;
 use crate::inbox::{Closed, Inbox, Message};
 use crate::tasks::Tasks;
 use crate::watch;
 use kube_client::Client;
 use secondmate_core::port::Input;
 use secondmate_framework::{ObjectKind, POLL_EVERY_MIN, Poll};
+use secondmate_model::Atom;
 use secondmate_model::objects::{Object, ObjectName};
-use secondmate_model::{Atom, Timestamp};
 use secondmate_telemetry::Metrics;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
 
-/// What is to be polled.
+/// What is to be polled, and with what.
 pub(crate) struct Polls {
     polls: Vec<Poll>,
     client: Client,
     inbox: Inbox,
     metrics: Metrics,
     tasks: Tasks,
+    clock: Clock,
 }
 
 impl Polls {
-    /// With what the watches have.
-    pub fn new(polls: Vec<Poll>, context: &watch::Context) -> Self {
+    /// With what the watches have, and the core's clock.
+    pub fn new(polls: Vec<Poll>, context: &watch::Context, clock: Clock) -> Self {
         Self {
             polls,
             client: context.client.clone(),
             inbox: context.inbox.clone(),
             metrics: context.metrics.clone(),
             tasks: context.tasks.clone(),
+            clock,
         }
     }
 
-    /// Starts a task for each.
+    /// Starts a task for each poll.
     pub fn start(&self) {
         for poll in &self.polls {
             let task = Polling {
@@ -48,6 +51,7 @@ impl Polls {
                 poll: poll.clone(),
                 inbox: self.inbox.clone(),
                 metrics: self.metrics.clone(),
+                clock: self.clock,
                 answered: None,
                 said: None,
             };
@@ -64,18 +68,20 @@ struct Polling {
     asker: Asker,
     inbox: Inbox,
     metrics: Metrics,
+    /// By which the plugin judges, too.
+    clock: Clock,
     /// When the answer that stands came.
     answered: Option<Instant>,
-    /// What went wrong, as it was said last; it is not repeated until all is well.
+    /// The last problem that was logged; it is not repeated until all is well.
     said: Option<String>,
 }
 
 impl Polling {
     async fn run(mut self) -> Result<std::convert::Infallible, Closed> {
-        // Until there is an answer there is none that counts.
+        // Until there is an answer, none counts.
         self.expired(true);
         loop {
-            // An answer runs out while the next is waited for, too.
+            // An answer can also expire while waiting for the next one.
             let asked = match self.answered.map(|at| at + self.poll.keep_for) {
                 None => self.asker.ask().await,
                 Some(end) => {
@@ -101,7 +107,7 @@ impl Polling {
         }
     }
 
-    /// Waits until the next request; withdraws the answer meanwhile if its time is up.
+    /// Waits until the next request; withdraws the answer if it expires in the meantime.
     async fn pause(&mut self) -> Result<(), Closed> {
         let next = Instant::now() + self.poll.every.max(POLL_EVERY_MIN);
         if let Some(end) = self.answered.map(|at| at + self.poll.keep_for).filter(|end| *end <= next) {
@@ -114,7 +120,7 @@ impl Polling {
 
     async fn answer(&mut self, json: &str) -> Result<(), Closed> {
         let kind = self.poll.kind;
-        let object = match kind.answered(&self.poll.name, json, wall_clock()) {
+        let object = match kind.answered(&self.poll.name, json, self.clock.now()) {
             Ok(object) => object,
             Err(error) => {
                 self.failed("undecodable", &format!("the answer cannot be understood: {error}"));
@@ -134,7 +140,7 @@ impl Polling {
         self.inbox.send(Message::Watched(Input::Object(Object::Own(object)))).await
     }
 
-    /// The answer is too old to count.
+    /// Withdraws an answer that is too old to count.
     async fn withdraw(
         poll: &Poll,
         inbox: &Inbox,
@@ -163,9 +169,4 @@ impl Polling {
     fn expired(&self, expired: bool) {
         self.metrics.polls.expired(self.poll.kind.api().kind, &self.poll.name).set(i64::from(expired));
     }
-}
-
-/// For [`Poll::left_out`] alone: what counts for the plugin is the time that the core gives.
-fn wall_clock() -> Timestamp {
-    Timestamp { nanos: i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or_default() }
 }

@@ -1,7 +1,7 @@
-//! The core's probes: the clock by which it is measured, and the metrics that take the measurements.
+//! The core's probes: the clock that measures it, and the metrics that take the measurements.
 //!
-//! Handles are looked up once and kept. A plugin is found by its number, an event by the address of its label, so that no
-//! string is hashed or compared while pods are scheduled.
+//! Handles are looked up once and kept. A plugin is identified by its number, and an event by the address of its label, so that no string
+//! is hashed or compared while pods are scheduled.
 
 use rustc_hash::FxHashMap;
 use secondmate_cycle::panics::PluginPanic;
@@ -17,10 +17,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Of so many cycles the calls of one are timed one by one, as in kube-scheduler, which draws lots.
+/// Individual calls are timed in one of this many cycles; kube-scheduler does the same, but picks cycles at random.
 const CYCLES_PER_TIMED_CYCLE: u64 = 10;
 
-/// Where the probes' time begins.
+/// The origin of the probes' time.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 fn now() -> Moment {
@@ -28,7 +28,7 @@ fn now() -> Moment {
     Moment(time.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(time.subsec_nanos())))
 }
 
-/// A text of the program, by its address. The same text at two addresses is two keys, which share one metric.
+/// A static string, identified by its address. The same text at two addresses makes two keys, which share one metric.
 #[derive(Clone, Copy, Debug)]
 struct Address(&'static str);
 
@@ -51,9 +51,9 @@ pub(crate) struct ProfileProbe {
     metrics: Metrics,
     profile: ProfileMetrics,
     cycles: AtomicU64,
-    /// By number of the point.
+    /// By the number of the extension point.
     points: Vec<ExtensionPointMetrics>,
-    /// By number of the plugin, then of the point.
+    /// By the number of the plugin, then by that of the extension point.
     plugins: Vec<Vec<PluginMetrics>>,
     hints: Mutex<FxHashMap<(usize, Address, bool), Histogram>>,
 }
@@ -111,7 +111,7 @@ impl Probe for ProfileProbe {
 
     fn hint_given(&self, plugin: &PluginRef, event: &ClusterEvent, hint: Hint, took: Duration) {
         let queue = hint == Hint::Queue;
-        // A panic in between leaves the map whole.
+        // A panic in between leaves the map intact.
         let mut hints = self.hints.lock().unwrap_or_else(PoisonError::into_inner);
         hints
             .entry((plugin.number, Address(event.label), queue))
@@ -134,7 +134,7 @@ impl Probe for ProfileProbe {
     }
 }
 
-/// Measures how long events take.
+/// Measures how long the handling of events takes.
 pub(crate) struct EventProbe {
     metrics: Metrics,
     events: Mutex<FxHashMap<Address, Histogram>>,

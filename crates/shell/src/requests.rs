@@ -1,4 +1,4 @@
-//! Every request to the API server, counted, timed and measured under client-go's names, and told at `-v 6`.
+//! Counts, times and measures every request to the API server under client-go's names, and logs it at `-v 6`.
 
 use bytes::{Buf, Bytes};
 use http::{Request, Response, Uri};
@@ -12,10 +12,10 @@ use std::time::Instant;
 use tower::{Layer, Service};
 use tracing::trace;
 
-/// What client-go puts where a status would stand, when no answer came.
+/// What client-go uses in place of a status if no answer came.
 pub(crate) const NO_ANSWER: &str = "<error>";
 
-/// The host of an API server, as metrics name it.
+/// The host of an API server, as it appears in metrics.
 pub(crate) fn server_host(server: &Uri) -> &str {
     server.authority().map_or("", |authority| authority.as_str())
 }
@@ -23,7 +23,7 @@ pub(crate) fn server_host(server: &Uri) -> &str {
 /// Measures the requests of a client to one host.
 #[derive(Clone)]
 pub(crate) struct MeasureRequests {
-    /// Shared: each request has it, and a copy of all metrics is a hundred counted references.
+    /// Shared, because every request needs it, and copying all metrics means incrementing a hundred reference counts.
     shared: Arc<(Metrics, Box<str>)>,
 }
 
@@ -75,7 +75,7 @@ where
         Box::pin(async move {
             let began = Instant::now();
             let answer = answer.await;
-            // Up to the head of the answer, as client-go: a watch does not take as long as it lasts.
+            // Up to the head of the answer, as in client-go, so that a watch is not timed for as long as it lasts.
             let took = began.elapsed();
             let status = answer.as_ref().ok().map(Response::status);
             let code = status.as_ref().map_or(NO_ANSWER, http::StatusCode::as_str);
@@ -89,12 +89,12 @@ where
     }
 }
 
-/// Whether the answer lasts, and has no size.
+/// Whether the answer is open-ended, and so has no size.
 fn is_watch(uri: &Uri) -> bool {
     uri.query().is_some_and(|query| query.split('&').any(|part| matches!(part, "watch=true" | "watch=1")))
 }
 
-/// A body whose size is told at its end.
+/// A body whose size is recorded at its end.
 pub(crate) struct Counted<R> {
     inner: R,
     bytes: usize,
@@ -164,7 +164,7 @@ mod tests {
             "rest_client_requests_total{code=\"409\",method=\"POST\",host=\"api:6443\"} 3",
             "rest_client_requests_total{code=\"<error>\",method=\"POST\",host=\"api:6443\"} 1",
             "rest_client_request_duration_seconds_count{verb=\"POST\",host=\"api:6443\"} 4",
-            // Of the one that has a body; and of answers that came, but for the watch.
+            // Of the one request that has a body, and of the answers that arrived, except the watch's.
             "rest_client_request_size_bytes_sum{verb=\"POST\",host=\"api:6443\"} 3.0",
             "rest_client_request_size_bytes_count{verb=\"POST\",host=\"api:6443\"} 1",
             "rest_client_response_size_bytes_sum{verb=\"POST\",host=\"api:6443\"} 20.0",

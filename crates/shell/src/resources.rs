@@ -1,7 +1,7 @@
-//! `/metrics/resources`: what each pod asks for and is limited to, by kube-scheduler's rules and under its names.
+//! `/metrics/resources`: the requests and limits of each pod, by kube-scheduler's rules and under its names.
 //!
-//! The cache holds what scheduling needs and no limits, and it has no pods of others that wait. So the pods are listed for each request,
-//! page by page; only the text is kept. As in kube-scheduler, who does not lead answers with nothing.
+//! The cache holds what scheduling needs, so it has no limits, and no pending pods of other schedulers. Therefore the pods are listed for
+//! each request, page by page, and only the text is kept. As in kube-scheduler, a process that does not lead returns nothing.
 
 use crate::call::Caller;
 use crate::dump::{PODS, listed};
@@ -96,7 +96,7 @@ async fn page(caller: &Caller) -> Result<String, String> {
     Ok(text)
 }
 
-/// The lines of a pod: those of its requests, and of its limits.
+/// The lines for a pod: those for its requests, and those for its limits.
 fn lines(pod: &Pod) -> [String; 2] {
     [(REQUEST, false), (LIMIT, true)].map(|(metric, limits)| {
         let mut text = String::new();
@@ -138,8 +138,8 @@ fn raise(to: &mut Amounts, least: &Amounts) {
     }
 }
 
-/// What the pod as a whole asks for or is limited to (`k8s.io/component-helpers/resource`): its containers together, or its greatest
-/// init container with the sidecars that run beside it; what is said of the pod itself counts over that; overhead comes on top.
+/// The requests or limits of a pod as a whole (`k8s.io/component-helpers/resource`): the sum of its containers, or the greatest of its init
+/// containers with the sidecars that run beside it; values set on the pod itself override that; overhead is added.
 fn total(spec: &Spec, limits: bool) -> Amounts {
     let mut total = Amounts::new();
     for container in &spec.containers {
@@ -173,7 +173,7 @@ fn total(spec: &Spec, limits: bool) -> Amounts {
     total
 }
 
-/// Resources that a pod as a whole can ask for.
+/// Resources that can be requested at the pod level.
 fn is_of_pods(name: &str) -> bool {
     matches!(name, "cpu" | "memory") || name.starts_with("hugepages-")
 }
@@ -188,7 +188,7 @@ fn unit(resource: &str) -> &'static str {
     }
 }
 
-/// Thousandths are enough for CPU; what is larger than they can say has no fraction that matters.
+/// Milli-units are precise enough for CPU; for an amount too large to be expressed in them, fractions do not matter.
 fn number(amount: Quantity) -> f64 {
     match amount.milli_value() {
         i64::MIN | i64::MAX => amount.value() as f64,

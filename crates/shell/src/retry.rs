@@ -1,42 +1,43 @@
-//! When a call is sent again, how long after, and when it is given up.
+//! When a call is retried, after how long, and when it is given up.
 
 use crate::call::{Call, CallError, Caller};
+use crate::write::Leading;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// Longest pause that an API server can ask for and get.
+/// Maximum pause that an API server can request.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
-/// Pause where it says "later" without saying when.
+/// Pause if it says "later" without saying when.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 
-/// Bounds of the tries of one call.
+/// Bounds on the attempts for one call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RetryPolicy {
-    /// Tries at most.
+    /// Maximum number of attempts.
     pub tries_max: u32,
-    /// No try begins later than this after the first.
+    /// No attempt begins later than this after the first one.
     pub total: Duration,
-    /// Pause after the first try that failed; it grows by `factor`.
+    /// Pause after the first failed attempt; it grows by `factor`.
     pub pause: Duration,
-    /// Growth of the pause.
+    /// Growth factor of the pause.
     pub factor: u32,
-    /// What is sent again beside what was certainly not carried out.
+    /// What is retried besides calls that were certainly not carried out.
     pub repeat: Repeat,
 }
 
-/// Calls that may have been carried out, and are sent again all the same: only where doing it twice is harmless.
+/// Which calls that may have been carried out are retried nevertheless; only suitable if doing it twice is harmless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeat {
     /// None.
     Nothing,
-    /// Those that the API server answered with 500 or 503. Whoever sent such a call has to know that it may have been carried out.
+    /// Those that the API server answered with 500 or 503. The caller has to be aware that the call may have been carried out.
     ServerErrors,
-    /// All: conflicts, every 5xx, lost answers. How the last try ends is what counts.
+    /// All: conflicts, every 5xx, lost answers. Only the result of the last attempt counts.
     All,
 }
 
 impl Repeat {
-    /// Whether it matters that a try before the last may have carried the call out.
+    /// Whether it matters that an attempt before the last one may have carried out the call.
     fn leaves_doubt(self) -> bool {
         self == Self::ServerErrors
     }
@@ -53,7 +54,7 @@ impl Repeat {
 }
 
 impl RetryPolicy {
-    /// Writes that must not be made twice: only what was certainly not carried out is sent again.
+    /// Writes that must not be made twice: retried only if they were certainly not carried out.
     pub const ONCE: Self = Self {
         tries_max: 10,
         total: Duration::from_secs(60),
@@ -62,8 +63,9 @@ impl RetryPolicy {
         repeat: Repeat::Nothing,
     };
 
-    /// A Binding: four tries from 10 ms on, as upstream (`pkg/scheduler/util/utils.go`, `BindPod`). The API server binds a pod
-    /// once and answers 409 after that, whatever became of a try before. A lost answer is not repeated: the pod is looked at.
+    /// A Binding: four attempts starting with a pause of 10 ms, as upstream (`pkg/scheduler/util/utils.go`, `BindPod`). The API server
+    /// binds a pod once and answers 409 after that, whatever became of an earlier attempt. After a lost answer there is no retry: the pod
+    /// is read instead.
     pub const BIND: Self = Self {
         tries_max: 4,
         total: Duration::from_secs(60),
@@ -72,7 +74,7 @@ impl RetryPolicy {
         repeat: Repeat::ServerErrors,
     };
 
-    /// The status of a pod: four tries from 10 ms on, as upstream (`pkg/scheduler/util/utils.go`).
+    /// The status of a pod: four attempts starting with a pause of 10 ms, as upstream (`pkg/scheduler/util/utils.go`).
     pub const STATUS: Self = Self {
         tries_max: 4,
         total: Duration::from_secs(60),
@@ -81,7 +83,7 @@ impl RetryPolicy {
         repeat: Repeat::All,
     };
 
-    /// Events: patient, as nobody waits for them.
+    /// Events: patient, since nothing waits for them.
     pub const EVENT: Self = Self {
         tries_max: 12,
         total: Duration::from_secs(120),
@@ -91,7 +93,7 @@ impl RetryPolicy {
     };
 }
 
-/// What a call came to after all tries.
+/// The result of a call after all attempts.
 pub(crate) type Result = std::result::Result<(), Failure>;
 
 /// Why a call was given up.
@@ -99,32 +101,48 @@ pub(crate) type Result = std::result::Result<(), Failure>;
 pub(crate) enum Failure {
     /// This process may not write (any more), and nothing was carried out.
     NotLeading,
-    /// The last try ended so.
+    /// The last attempt ended with this error.
     Call(CallError),
 }
 
-/// Sends a call until it succeeds or is given up. Before each try `may_write` is asked.
-pub(crate) async fn send(
+/// Sends a call until it succeeds or is given up. No try begins after the end of the term, and one that is on its way then is lost: it
+/// may be no further than the connection.
+pub(crate) async fn send(caller: &Caller, call: &Call, policy: RetryPolicy, leading: &Leading) -> Result {
+    send_while(caller, call, policy, leading, || true).await
+}
+
+/// The same, but no try begins once the call is not `wanted` any more.
+pub(crate) async fn send_while(
     caller: &Caller,
     call: &Call,
     policy: RetryPolicy,
-    may_write: impl Fn() -> bool,
+    leading: &Leading,
+    wanted: impl Fn() -> bool,
 ) -> Result {
+    let may_write = || leading.may_write() && wanted();
     let began = Instant::now();
     let mut pause = policy.pause;
     let mut tries = 1;
-    // How a try ended that may have carried the call out.
+    // The error of an attempt that may have carried out the call.
     let mut in_doubt: Option<CallError> = None;
     loop {
         if !may_write() {
             return Err(in_doubt.map_or(Failure::NotLeading, Failure::Call));
         }
         caller.wait_for_turn(call).await;
-        // The term may have ended meanwhile: with a low limit many writes wait for long.
+        // The term may have ended in the meantime: with a low limit, many writes wait for long.
         if !may_write() {
             return Err(in_doubt.map_or(Failure::NotLeading, Failure::Call));
         }
-        let error = match caller.write(call).await {
+        let answer = tokio::select! {
+            biased;
+            () = leading.ended() => {
+                let error = CallError::Lost("leadership ended before it came".to_owned());
+                return Err(given_up(error, in_doubt));
+            }
+            answer = caller.write(call) => answer,
+        };
+        let error = match answer {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
@@ -132,7 +150,7 @@ pub(crate) async fn send(
             CallError::Answered { code: 429, retry_after, .. } => {
                 retry_after.unwrap_or(RETRY_AFTER_DEFAULT).min(RETRY_AFTER_MAX)
             }
-            // With a time to come back at: refused before anything was done.
+            // With a Retry-After: refused before anything was done.
             CallError::Answered { code: 503, retry_after: Some(after), .. } => (*after).min(RETRY_AFTER_MAX),
             CallError::NotSent(_) => pause,
             repeated if policy.repeat.allows(repeated) => {
@@ -153,10 +171,10 @@ pub(crate) async fn send(
     }
 }
 
-/// Why a call is given up: for how its last try ended, unless that says that nothing was done, and an earlier one may have.
+/// Why a call is given up: its last error, unless that says that nothing was done while an earlier attempt may have done it.
 fn given_up(error: CallError, in_doubt: Option<CallError>) -> Failure {
     let says_nothing_was_done = match &error {
-        // That it is done already may be due to the earlier try.
+        // If it has already been done, that may be due to an earlier attempt.
         CallError::Answered { code, .. } => *code < 500 && *code != 409,
         CallError::NotSent(_) => true,
         CallError::Lost(_) => false,
@@ -171,13 +189,21 @@ fn given_up(error: CallError, in_doubt: Option<CallError>) -> Failure {
 mod tests {
     use super::*;
     use crate::call::Content;
+    use crate::lease::Term;
     use crate::limit::RateLimit;
     use http::{Method, Request, Response};
     use kube_client::Client;
     use kube_client::client::Body;
     use secondmate_telemetry::Metrics;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::sync::watch;
+
+    /// A term that ends when the sender says so.
+    fn leading() -> (watch::Sender<Option<Term>>, Leading) {
+        let (sender, term) = watch::channel(Some(Term::unlimited()));
+        (sender, Leading::new(term))
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_write_that_waited_for_its_turn_is_not_sent_by_one_that_leads_no_more() {
@@ -192,19 +218,48 @@ mod tests {
         let caller = Caller::new(Client::new(service, "default"), limit, Duration::from_secs(60));
         let caller = caller.telling(&metrics, "api:6443");
         let call = Call::get("/".to_owned());
-        let leads = AtomicBool::new(true);
-        let write = || send(&caller, &call, RetryPolicy::BIND, || leads.load(Ordering::Relaxed));
+        let (term, leading) = leading();
+        let write = || send(&caller, &call, RetryPolicy::BIND, &leading);
         assert_eq!(write().await, Ok(()));
 
-        // The limit lets the next one through ten seconds later; the term ends before.
+        // The limit lets the next call through ten seconds later; the term ends before that.
         let (second, ()) = tokio::join!(write(), async {
             sleep(Duration::from_secs(5)).await;
-            leads.store(false, Ordering::Relaxed);
+            term.send_replace(None);
         });
         assert_eq!((second, sent.load(Ordering::Relaxed)), (Err(Failure::NotLeading), 1));
         let waited = "rest_client_rate_limiter_duration_seconds_sum{verb=\"GET\",host=\"api:6443\"} 10.0";
         let text = metrics.encode();
         assert!(text.lines().any(|line| line == waited), "missing: {waited}\n{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_whose_connection_comes_after_the_end_of_the_term_is_not_sent() {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&sent);
+        let service = tower::service_fn(move |_: Request<Body>| {
+            let count = Arc::clone(&count);
+            async move {
+                // The connection takes so long.
+                sleep(Duration::from_secs(9)).await;
+                count.fetch_add(1, Ordering::Relaxed);
+                Ok::<_, std::convert::Infallible>(Response::new(Body::empty()))
+            }
+        });
+        let caller = Caller::new(Client::new(service, "default"), None, Duration::from_secs(60));
+        let call = Call::get("/".to_owned());
+        for policy in [RetryPolicy::BIND, RetryPolicy::STATUS] {
+            let (term, leading) = leading();
+            let began = Instant::now();
+            let (result, ()) = tokio::join!(send(&caller, &call, policy, &leading), async {
+                sleep(Duration::from_secs(5)).await;
+                term.send_replace(None);
+            });
+            let lost = CallError::Lost("leadership ended before it came".to_owned());
+            assert_eq!((result, began.elapsed()), (Err(Failure::Call(lost)), Duration::from_secs(5)));
+            sleep(Duration::from_secs(60)).await;
+            assert_eq!(sent.load(Ordering::Relaxed), 0);
+        }
     }
 
     /// A caller whose tries are answered by these codes in turn, the last one for ever.
@@ -221,24 +276,27 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_refusal_after_a_try_that_may_have_succeeded_does_not_say_that_nothing_was_done() {
         let call = Call::new(Method::POST, "/".to_owned(), Content::Json, b"{}".to_vec());
+        let (term, leading) = leading();
         for (codes, said) in [
             (&[500, 403][..], 500),
             (&[503, 429], 503),
             (&[429, 403], 403),
             (&[403], 403),
-            // It is done already, whoever did it.
+            // It has already been done, whoever did it.
             (&[500, 409], 409),
         ] {
-            let result = send(&answered(codes), &call, RetryPolicy::BIND, || true).await;
+            let result = send(&answered(codes), &call, RetryPolicy::BIND, &leading).await;
             let Err(Failure::Call(CallError::Answered { code, .. })) = result else {
                 panic!("{codes:?}: {result:?}");
             };
             assert_eq!(code, said, "{codes:?}");
         }
         // The term ends between two tries.
-        let asked = AtomicUsize::new(0);
-        let leads = || asked.fetch_add(1, Ordering::Relaxed) < 2;
-        let result = send(&answered(&[500]), &call, RetryPolicy::BIND, leads).await;
+        let caller = answered(&[500]);
+        let (result, ()) = tokio::join!(send(&caller, &call, RetryPolicy::BIND, &leading), async {
+            sleep(RetryPolicy::BIND.pause / 2).await;
+            term.send_replace(None);
+        });
         assert!(matches!(result, Err(Failure::Call(CallError::Answered { code: 500, .. }))), "{result:?}");
     }
 
@@ -254,7 +312,8 @@ mod tests {
         let caller = Caller::new(Client::new(service, "default"), None, Duration::from_secs(60));
         let caller = caller.telling(&metrics, "api:6443");
         let call = Call::new(Method::POST, "/".to_owned(), Content::Json, b"{}".to_vec());
-        assert_eq!(send(&caller, &call, RetryPolicy::BIND, || true).await, Ok(()));
+        let (_term, leading) = leading();
+        assert_eq!(send(&caller, &call, RetryPolicy::BIND, &leading).await, Ok(()));
         assert_eq!(metrics.rest_client.retries("503", "POST", "api:6443").get(), 2);
     }
 }

@@ -1,9 +1,9 @@
-//! Other processes that serve a scheduler name of ours under another Lease: each believes that it leads, and both bind.
+//! Other processes that serve one of our scheduler names under another Lease: each believes that it leads, and both bind.
 //!
-//! They are looked for at the start, every few minutes, and when a pod of ours turns out to be bound by somebody else. Every secondmate
-//! labels its Lease and writes its scheduler names there. Whether a holder lives is told by renewals, never by comparing clocks. The
-//! API server records nowhere who made a Binding (a pod's `managedFields` do not show it), so the holder of another Lease is all that
-//! can be known of the other binder.
+//! They are looked for at startup, every few minutes, and when a pod of ours turns out to have been bound by something else. Every
+//! secondmate labels its Lease and writes its scheduler names into it. Whether a holder is alive is judged by renewals, never by comparing
+//! clocks. The API server does not record who made a Binding (a pod's `managedFields` do not show it), so the holder of another Lease is
+//! all that can be found out about the other binder.
 
 use crate::call::{CallError, Caller};
 use crate::holders::{self, Holder, Listed};
@@ -16,20 +16,20 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error, warn};
 
-/// Between two looks of which nobody asked.
+/// Interval between two unprompted looks.
 const LOOK_EVERY: Duration = Duration::from_secs(300);
-/// Between two messages about pods that somebody else bound; those in between are counted.
+/// Interval between two messages about pods that something else bound; those in between are counted.
 const SAID_EVERY: Duration = Duration::from_secs(60);
-/// Sightings that wait to be told. What does not fit is counted in the metric and not told one by one.
+/// Maximum number of sightings waiting to be reported. Further ones are counted in the metric, but not reported individually.
 const SIGHTINGS_MAX: usize = 64;
 pub(crate) const REMEDY: &str = "let all processes of the name take one Lease: remove leaderElection.resourceName and resourceNamespace from the configuration of each (the Lease is then derived from the scheduler names), and give no name to two different sets of names";
 
-/// A process that serves a name of ours under another Lease.
+/// A process that serves one of our names under another Lease.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rival {
     lease: LeaseName,
     holder: String,
-    /// The names that both serve.
+    /// The names that both processes serve.
     names: Vec<String>,
 }
 
@@ -40,20 +40,20 @@ impl fmt::Display for Rival {
     }
 }
 
-/// A pod that somebody else bound.
+/// A pod that something else bound.
 struct Sighting {
     pod: String,
     node: String,
 }
 
-/// Where sightings are told.
+/// Where sightings are reported.
 #[derive(Clone)]
 pub(crate) struct Sightings(mpsc::Sender<Sighting>);
 
 impl Sightings {
-    /// Tells of a pod that somebody else bound; never waits.
+    /// Reports a pod that something else bound; never waits.
     pub fn tell(&self, pod: String, node: &Atom) {
-        // Where the queue is full, enough of them wait to be told.
+        // If the queue is full, enough of them are already waiting to be reported.
         let _ = self.0.try_send(Sighting { pod, node: node.to_string() });
     }
 }
@@ -61,9 +61,9 @@ impl Sightings {
 /// Looks for rivals.
 pub(crate) struct Rivals {
     caller: Caller,
-    /// Our own Lease, if we take one.
+    /// Our own Lease, if we use one.
     own: Option<LeaseName>,
-    /// The names that we serve.
+    /// The names we serve.
     names: BTreeSet<String>,
     sightings: mpsc::Receiver<Sighting>,
     told: BTreeSet<Rival>,
@@ -80,7 +80,7 @@ impl Rivals {
         (Self { caller, own, names, sightings, told: BTreeSet::new() }, Sightings(sender))
     }
 
-    /// Looks again and again; ends with the scheduling thread, which tells of sightings.
+    /// Looks at intervals and after sightings; ends with the scheduling thread, which reports the sightings.
     pub async fn run(mut self) {
         self.look().await;
         loop {
@@ -99,12 +99,12 @@ impl Rivals {
         }
     }
 
-    /// How many more wait, which one message tells with the first.
+    /// How many more sightings are waiting; one message covers them together with the first.
     fn more_sightings(&mut self) -> usize {
         std::iter::from_fn(|| self.sightings.try_recv().ok()).count()
     }
 
-    /// The live rivals, each said once; `None` where they could not be asked for.
+    /// Returns the live rivals, logging each once; `None` if they could not be determined.
     async fn look(&mut self) -> Option<Vec<Rival>> {
         match self.live().await {
             Ok(rivals) => {
@@ -129,14 +129,14 @@ impl Rivals {
         }
     }
 
-    /// Those whose Leases are renewed.
+    /// Those whose Leases are being renewed.
     async fn live(&self) -> Result<Vec<Rival>, CallError> {
         let concerns = |holder: &Holder| self.rival(holder).is_some();
         let seen = holders::observe(&self.caller, Listed::OfSecondmates, concerns).await?;
         Ok(seen.live.keys().filter_map(|holder| self.rival(holder)).collect())
     }
 
-    /// The holder of another Lease that names a scheduler of ours.
+    /// The holder of another Lease whose names include one of ours.
     fn rival(&self, holder: &Holder) -> Option<Rival> {
         let Holder { lease, identity, names, .. } = holder;
         let names: Vec<String> = names.iter().filter(|name| self.names.contains(*name)).cloned().collect();
@@ -147,7 +147,7 @@ impl Rivals {
     }
 }
 
-/// Who bound a pod of ours, as far as it can be known.
+/// Who bound a pod of ours, as far as this can be known.
 fn cause(rivals: Option<&[Rival]>) -> String {
     let who = match rivals {
         None => "who it was is not known, as the Leases cannot be listed".to_owned(),

@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!  client ──TLS──▶ telemetry's port ──Asked──▶ Delegated ──▶ who is it?   certificate (authorities), token (TokenReview)
-//!                                                      └──▶ may he?      path, group, or SubjectAccessReview
+//!                                                      └──▶ allowed?     path, group, or SubjectAccessReview
 //! ```
 //!
-//! It knows nothing of scheduling. Certificates and authorities are read again when they change; a connection takes what is there when it
-//! begins. What the API server answers is remembered for some seconds ([`remembered`]), in a bounded number; reviews that are on their
-//! way are bounded too, and each has a time-out. Nothing of a token is kept but its hash.
+//! It knows nothing about scheduling. Certificates and authorities are read again when they change; a connection uses those that are
+//! current when it begins. The API server's answers are remembered for some seconds ([`remembered`]), in a bounded number; the number of
+//! concurrent reviews is bounded too, and each has a timeout. Of a token, only the hash is kept.
 
 mod authenticate;
 mod authorities;
@@ -46,57 +46,57 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// Longest wait for a review, as upstream's.
+/// Maximum wait for a review, as upstream.
 const REVIEW_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Who is asked who somebody is.
+/// How clients are authenticated.
 #[derive(Debug)]
 pub struct AuthenticationOptions {
-    /// The cluster whose API server reviews tokens; `None`: tokens count for nothing.
+    /// The cluster whose API server reviews tokens; `None`: tokens are not accepted.
     pub cluster: Option<Config>,
-    /// Authority of client certificates (PEM); `None`: as the cluster's ConfigMap `extension-apiserver-authentication` has it.
+    /// Authority for client certificates (PEM); `None`: the one in the cluster's ConfigMap `extension-apiserver-authentication`.
     pub client_authority: Option<PathBuf>,
-    /// How a proxy in front says who its client is; `None`: as that ConfigMap has it.
+    /// How a front proxy passes on its client's identity; `None`: as that ConfigMap says.
     pub request_headers: Option<RequestHeaders>,
-    /// Whether the ConfigMap is left alone.
+    /// Do not read the ConfigMap.
     pub skip_lookup: bool,
-    /// Whether a start without the ConfigMap is a start.
+    /// Start even if the ConfigMap cannot be read.
     pub tolerate_lookup_failure: bool,
-    /// How long what was said of a token counts.
+    /// How long the result of a token review is valid.
     pub remember: Duration,
 }
 
-/// Who is asked what somebody may.
+/// How clients are authorized.
 #[derive(Debug)]
 pub struct AuthorizationOptions {
-    /// The cluster whose API server is asked; `None`: nobody may anything but what is always allowed.
+    /// The cluster whose API server decides; `None`: nothing is allowed except what is always allowed.
     pub cluster: Option<Config>,
-    /// Paths that everybody may read; a `*` at the end stands for the rest.
+    /// Paths that everyone may read; a trailing `*` matches any suffix.
     pub always_allow_paths: Vec<String>,
-    /// How long a yes counts.
+    /// How long a positive answer is valid.
     pub remember_allowed: Duration,
-    /// How long a no counts.
+    /// How long a negative answer is valid.
     pub remember_denied: Duration,
 }
 
 /// How the port is served.
 #[derive(Debug)]
 pub struct SecureOptions {
-    /// The certificate that is shown.
+    /// The certificate to present.
     pub certificate: ServingCertificate,
-    /// Certificates for clients that ask for certain names.
+    /// Certificates to present to clients that ask for certain names.
     pub named: Vec<NamedCertificate>,
-    /// Versions, suites and curves.
+    /// TLS versions, cipher suites and curves.
     pub tls: TlsOptions,
-    /// Who is it?
+    /// How to authenticate clients.
     pub authentication: AuthenticationOptions,
-    /// May he?
+    /// How to authorize them.
     pub authorization: AuthorizationOptions,
     /// For the requests to the API server.
     pub metrics: Metrics,
 }
 
-/// What keeps certificates and authorities current. It ends when it is dropped.
+/// Keeps certificates and authorities current. It ends when dropped.
 #[derive(Debug)]
 pub struct SecureServing {
     failures: Failures,
@@ -104,10 +104,10 @@ pub struct SecureServing {
 }
 
 impl SecureServing {
-    /// Reads certificates and authorities, and starts to keep them current on the current tokio runtime.
+    /// Reads certificates and authorities, and starts keeping them current on the current tokio runtime.
     ///
     /// # Errors
-    /// A certificate, key or authority cannot be used; no client can be made; the ConfigMap cannot be read, and that is not tolerated.
+    /// A certificate, key or authority cannot be used; no client can be built; or the ConfigMap cannot be read and that is not tolerated.
     pub fn start(options: SecureOptions) -> BoxFuture<'static, Result<(Self, Security), StartError>> {
         Self::begin(options).boxed()
     }
@@ -150,7 +150,7 @@ impl SecureServing {
         Ok((Self { failures, _tasks: guard }, Security { tls, gate: Arc::new(delegated) }))
     }
 
-    /// Waits until a part of it fails, which none should: the process must exit.
+    /// Waits until a part of it fails, which should never happen: the process must then exit.
     pub async fn failed(&mut self) -> Failure {
         self.failures.next().await
     }
@@ -162,10 +162,10 @@ async fn caller(cluster: Option<&Config>, metrics: &Metrics) -> Result<Option<Ca
     Ok(Some(Caller::new(client, None, REVIEW_TIMEOUT)))
 }
 
-/// Has the API server review something.
+/// Submits a review to the API server.
 ///
 /// # Errors
-/// It did not answer, or with something else; in words.
+/// It did not answer, or its answer is not a review; the text says which.
 async fn review<T: DeserializeOwned>(
     caller: &Caller,
     path: &str,
@@ -188,7 +188,7 @@ fn answer<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     serde_json::from_slice(body).map_err(|error| error.to_string())
 }
 
-/// What is understood of an API server's answer about a token, about a right, and of the ConfigMap with its authorities.
+/// What is read from an API server's answer to a token review and to an access review, and from the ConfigMap with its authorities.
 pub(crate) fn understood(body: &[u8]) -> [(&'static str, Result<String, String>); 3] {
     [
         ("TokenReview", authenticate::understood(body)),
@@ -197,7 +197,7 @@ pub(crate) fn understood(body: &[u8]) -> [(&'static str, Result<String, String>)
     ]
 }
 
-/// Who somebody is, and what he may.
+/// Decides who a client is, and what it may do.
 struct Delegated {
     authenticator: Authenticator,
     authorizer: Authorizer,
@@ -219,7 +219,7 @@ fn unauthorized() -> Refusal {
     refusal(401, "Unauthorized", "Unauthorized".to_owned())
 }
 
-/// A refusal as an API server words it.
+/// A refusal in the words of an API server.
 fn refusal(status: u16, reason: &str, message: String) -> Refusal {
     let body = json!({
         "kind": "Status",

@@ -1,7 +1,7 @@
-//! A shadow as a service: the watches tell it what happens, and it writes nothing. It has no writers, takes no Lease, and needs no right but
-//! to list and watch.
+//! A shadow as a service: the watches feed it, and it writes nothing. It has no writers, takes no Lease, and needs no permissions other
+//! than to list and watch.
 //!
-//! What is compared, and on which state, is the core's ([`secondmate_core::shadow`]).
+//! What is compared, and on which state, is decided in the core ([`secondmate_core::shadow`]).
 
 use crate::call::Caller;
 use crate::clock::Clock;
@@ -26,29 +26,29 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
-/// Longest wait for an answer.
+/// Maximum wait for an answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Messages that are taken before others may run: each can be an evaluation of every node.
+/// Maximum number of messages taken before other tasks may run: each can trigger an evaluation of every node.
 const TAKEN_AT_ONCE: usize = 16;
-/// Between two looks for pods that are to be asked about again.
+/// Interval between two checks for pods that are due to be evaluated again.
 const TURN: Duration = Duration::from_secs(1);
 
-/// How a shadow is run.
+/// How to run a shadow.
 pub struct ShadowOptions {
     /// The cluster.
     pub cluster: kube_client::Config,
-    /// How we would decide; its name is that of the other scheduler.
+    /// How we would decide; its name is the other scheduler's.
     pub profile: Profile,
-    /// Chooses among nodes that are equally good.
+    /// Seed for choosing among equally good nodes.
     pub seed: u64,
-    /// How long a pod that the other scheduler rejected, and we would not, may wait on before that is a disagreement; usually
+    /// How long a pod that the other scheduler rejected, and we would not, may keep waiting before that counts as a disagreement; usually
     /// [`CONFIRM_AFTER`](secondmate_core::shadow::CONFIRM_AFTER).
     pub confirm_after: Duration,
     /// Metrics, health and debug endpoints.
     pub admin: Admin,
 }
 
-/// A shadow that runs; it ends when it is dropped.
+/// A running shadow; it ends when dropped.
 pub struct ShadowService {
     failures: Failures,
     tally: Arc<Mutex<Tally>>,
@@ -62,10 +62,10 @@ impl std::fmt::Debug for ShadowService {
 }
 
 impl ShadowService {
-    /// Connects, checks what it may do, and starts it on the current tokio runtime.
+    /// Connects, checks permissions, and starts it on the current tokio runtime.
     ///
     /// # Errors
-    /// There is no cluster, or it may not list and watch what it has to.
+    /// There is no cluster, or it may not list and watch what it needs.
     pub fn start(options: ShadowOptions) -> BoxFuture<'static, Result<Self, StartError>> {
         Self::begin(options).boxed()
     }
@@ -74,7 +74,7 @@ impl ShadowService {
         let ShadowOptions { cluster, profile, seed, confirm_after, admin } = options;
         let end = CancellationToken::new();
         let (tasks, failures) = Tasks::new(end.clone());
-        // A start that fails ends what it has begun.
+        // If startup fails, what has been started is ended.
         let guard = end.drop_guard();
         let heartbeats = WatchHeartbeats::new();
         let metrics = admin.metrics.clone();
@@ -112,12 +112,12 @@ impl ShadowService {
         Ok(Self { failures, tally, _tasks: guard })
     }
 
-    /// Waits until a part of it fails, which none should: the process must exit.
+    /// Waits until a part of it fails, which should never happen: the process must then exit.
     pub async fn failed(&mut self) -> Failure {
         self.failures.next().await
     }
 
-    /// What has been compared so far.
+    /// The results of the comparisons so far.
     #[must_use]
     pub fn tally(&self) -> Tally {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -127,7 +127,7 @@ impl ShadowService {
 struct Follower {
     shadow: Shadow,
     clock: Clock,
-    /// Watches whose first list is not in, by number.
+    /// Watches whose first list is not complete, by number.
     unsynced: BTreeMap<usize, String>,
     tally: Arc<Mutex<Tally>>,
     metrics: Metrics,
@@ -148,12 +148,12 @@ impl Follower {
                         return;
                     }
                     batch.drain(..).for_each(|message| self.take(message));
-                    // However much comes, some are asked about.
+                    // However many messages arrive, some pods are evaluated.
                     self.ask_due();
                     tokio::task::yield_now().await;
                 }
                 _ = turn.tick() => {}
-                // The watches are followed between any two turns of it.
+                // Between any two evaluations, the watches are followed.
                 () = tokio::task::yield_now(), if is_due => self.ask_due(),
             }
         }
@@ -181,7 +181,7 @@ impl Follower {
                     self.shadow.synced(now);
                 }
             }
-            // Nobody else writes to this inbox.
+            // Nothing else writes to this inbox.
             Message::Answered(_) | Message::Look(_) | Message::Wake => {}
         }
     }

@@ -51,21 +51,25 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info};
 
-/// Longest wait for bindings that are on their way, when the shell stops.
+/// Longest wait for bindings that are on their way, when the shell stops. Shorter than that for an answer: by default a kubelet kills a pod 30 s
+/// after it was told to end, and the Lease is to be given back before.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest wait for the scheduling thread to notice that it shall end, where nothing is waited for: it may be in the middle of a cycle.
+const THREAD_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest wait for events that are not written, when the shell stops.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
-/// Longest wait for the answer to a read, an event or a status.
+/// Maximum wait for the answer to a read, an event or a status.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Name of the check that the caches are in sync, as in kube-scheduler.
 const SYNC: &str = "sched-handler-sync";
-/// What the thread is called that owns the core.
+/// Name of the thread that owns the core.
 const THREAD: &str = "scheduling thread";
 
 /// A running scheduler.
 pub struct Shell {
     inbox: Inbox,
     progress: value::Receiver<Progress>,
+    leading: Leading,
     stopping: Arc<AtomicBool>,
     thread_ended: CancellationToken,
     election: Option<JoinHandle<ElectionEnd>>,
@@ -73,12 +77,12 @@ pub struct Shell {
     events: EventSink,
     comparer: Comparer,
     tasks: Tasks,
-    /// Whose turn it is to write cache and queue to the log.
+    /// Held while cache and queue are being written to the log.
     dump: Arc<Semaphore>,
     ends: Ends,
 }
 
-/// What ends the tasks, in the order in which they end; all of them when the shell is dropped.
+/// What ends the tasks, in the order in which they are ended; all are ended when the shell is dropped.
 struct Ends {
     watches: DropGuard,
     tasks: DropGuard,
@@ -86,7 +90,7 @@ struct Ends {
     _thread: StopThread,
 }
 
-/// Stops the scheduling thread when it is dropped.
+/// Stops the scheduling thread when dropped.
 struct StopThread {
     stopping: Arc<AtomicBool>,
     inbox: Inbox,
@@ -106,7 +110,7 @@ impl std::fmt::Debug for Shell {
 }
 
 impl Shell {
-    /// Connects, checks what the scheduler may do, and starts it on the current tokio runtime.
+    /// Connects, checks the scheduler's permissions, and starts it on the current tokio runtime.
     ///
     /// # Errors
     /// There is no cluster, a permission is missing, or the election's times contradict each other.
@@ -119,7 +123,7 @@ impl Shell {
             (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let (inbox, messages) = Inbox::new(&options.admin.metrics);
         let stopping = Arc::new(AtomicBool::new(false));
-        // A start that fails ends what it has begun.
+        // If startup fails, what has been started is ended.
         let ends = Ends {
             watches: end_of_watches.clone().drop_guard(),
             tasks: end_of_tasks.clone().drop_guard(),
@@ -137,8 +141,11 @@ impl Shell {
         patience::with_access(&reader, &options.cluster.cluster_url.to_string(), &needed).await?;
 
         let (tasks, failures) = Tasks::new(end_of_tasks);
+        let listed = CancellationToken::new();
+        // A standby that lists nothing before it leads stands for election without a cache.
+        let stands_after = (!options.delay_watches).then(|| listed.clone());
         let Elected { election, term } =
-            elect::start(&options, &heartbeats.api, &end_of_election, &tasks).await?;
+            elect::start(&options, &heartbeats.api, &end_of_election, &tasks, stands_after).await?;
         let leading = Leading::new(term);
         let parts = Parts {
             metrics: options.admin.metrics.clone(),
@@ -149,6 +156,8 @@ impl Shell {
             stopping,
             unfit: Arc::default(),
             outage: Outage::default(),
+            currency: Currency::default(),
+            clock: Clock::start(),
         };
         let delay_watches = options.delay_watches;
         let bindings = Arc::new(AtomicUsize::new(0));
@@ -162,7 +171,7 @@ impl Shell {
         parts.register_checks(&options.admin, &heartbeat, &heartbeats, &writers);
         let (engine, progress) = parts.engine(
             options,
-            Core { messages, writers, bindings, heartbeat, unsynced, extenders: extenders.clone() },
+            Core { messages, writers, bindings, heartbeat, unsynced, listed, extenders: extenders.clone() },
         );
         let thread_ended = start_thread(engine, parts.tasks.clone())?;
         let context = watch::Context {
@@ -174,14 +183,15 @@ impl Shell {
             heartbeats,
             outage: parts.outage.clone(),
             originals: Originals::for_extenders(extenders),
-            currency: Currency::default(),
+            currency: parts.currency.clone(),
         };
-        let polls = Polls::new(polls, &context);
+        let polls = Polls::new(polls, &context, parts.clock);
         parts.start_watches(context, watches, polls, delay_watches);
-        let Parts { inbox, stopping, tasks, .. } = parts;
+        let Parts { inbox, leading, stopping, tasks, .. } = parts;
         Ok(Self {
             inbox,
             progress,
+            leading,
             stopping,
             thread_ended,
             election,
@@ -194,13 +204,13 @@ impl Shell {
         })
     }
 
-    /// What the scheduler does, as it changes.
+    /// The scheduler's progress, as it changes.
     #[must_use]
     pub fn progress(&self) -> value::Receiver<Progress> {
         self.progress.clone()
     }
 
-    /// Looks at the core between two cycles; `None` where it has ended.
+    /// Looks at the core between two cycles; `None` if the core has ended.
     pub async fn look<T: Send + 'static>(
         &self,
         at: impl FnOnce(&Scheduler, Timestamp) -> T + Send + 'static,
@@ -208,8 +218,8 @@ impl Shell {
         self.inbox.look(at).await
     }
 
-    /// Begins to write cache and queue to the log, after a comparison with the cluster. One dump is written at a time: while it is,
-    /// nothing is done.
+    /// Starts writing cache and queue to the log, after a comparison with the cluster. Only one dump is written at a time: while one is
+    /// being written, this does nothing.
     pub fn log_state(&self) {
         let Ok(turn) = Arc::clone(&self.dump).try_acquire_owned() else {
             return info!("cache and queue are being written to the log already");
@@ -221,16 +231,16 @@ impl Shell {
         });
     }
 
-    /// Compares the cache with fresh lists; returns the differences that last.
+    /// Compares the cache with fresh lists; returns the differences that persist.
     ///
     /// # Errors
-    /// A list failed, or the scheduler has ended.
+    /// A list failed, a watch is behind, or the scheduler has ended.
     pub async fn compare_cache(&self) -> Result<Vec<CacheDifference>, CompareError> {
         self.comparer.compare().await
     }
 
-    /// Waits until the scheduler ends by itself, which it never should: see [`End`]. [`Self::stop`] it then, so that what still works
-    /// ends in order and the Lease is given back.
+    /// Waits until the scheduler ends by itself, which should never happen: see [`End`]. Then call [`Self::stop`], so that what still works
+    /// ends in an orderly way and the Lease is released.
     pub async fn ended(&mut self) -> End {
         let election = async {
             match &mut self.election {
@@ -259,7 +269,8 @@ impl Shell {
     }
 
     /// Stops: begins no attempt any more, waits for the bindings that are on their way (bounded), writes what events there are
-    /// (bounded), and gives the lease back last.
+    /// (bounded), and gives the lease back last. Where leadership is lost, before or meanwhile, nothing is waited for: whatever is on its
+    /// way ends at once.
     pub fn stop(self) -> BoxFuture<'static, End> {
         self.wind_down().boxed()
     }
@@ -268,13 +279,24 @@ impl Shell {
         self.stopping.store(true, Ordering::Release);
         drop(self.ends.watches);
         self.inbox.wake();
-        if timeout(DRAIN_TIMEOUT, self.thread_ended.cancelled()).await.is_err() {
-            error!(
-                "bindings were still on their way after {DRAIN_TIMEOUT:?}: the next scheduler finds out what became of them"
-            );
+        let drained = tokio::select! {
+            biased;
+            () = self.leading.ended() => None,
+            drained = timeout(DRAIN_TIMEOUT, self.thread_ended.cancelled()) => Some(drained),
+        };
+        if let Some(drained) = &drained {
+            if drained.is_err() {
+                error!(
+                    "bindings were still on their way after {DRAIN_TIMEOUT:?}: the next scheduler finds out what became of them"
+                );
+            }
+            self.events.flush(FLUSH_TIMEOUT).await;
         }
-        self.events.flush(FLUSH_TIMEOUT).await;
         drop(self.ends.tasks);
+        if drained.is_none() {
+            // It is told to end, and what it still does reaches nobody.
+            let _ = timeout(THREAD_TIMEOUT, self.thread_ended.cancelled()).await;
+        }
         drop(self.ends.election);
         match self.election.take() {
             Some(election) => match election.await {
@@ -289,7 +311,7 @@ impl Shell {
 /// What the parts of a shell share.
 struct Parts {
     metrics: Metrics,
-    /// For reads: no limit on writes holds them up.
+    /// For reads, which the limit on writes must not delay.
     reader: Caller,
     leading: Leading,
     inbox: Inbox,
@@ -297,9 +319,12 @@ struct Parts {
     stopping: Arc<AtomicBool>,
     unfit: Arc<UnfitObjects>,
     outage: Outage,
+    currency: Currency,
+    /// The core's.
+    clock: Clock,
 }
 
-/// What the scheduling thread gets beside what is shared.
+/// What the scheduling thread gets besides the shared parts.
 struct Core {
     messages: mpsc::Receiver<Message>,
     writers: Writers,
@@ -307,6 +332,7 @@ struct Core {
     heartbeat: Heartbeat,
     /// Names of the watches, by number.
     unsynced: BTreeMap<usize, String>,
+    listed: CancellationToken,
     extenders: Extenders,
 }
 
@@ -345,7 +371,7 @@ impl Parts {
             let limit = options.write_limit?;
             RateLimit::new(limit.per_second, limit.burst).map(Arc::new)
         };
-        // As in kube-scheduler, events have a limit of their own: they take nothing from bindings.
+        // As in kube-scheduler, events have their own limit, so that they take nothing from bindings.
         let server = server_host(&options.cluster.cluster_url);
         let calls =
             |limit, timeout| Caller::new(client.clone(), limit, timeout).telling(&self.metrics, server);
@@ -353,7 +379,7 @@ impl Parts {
         let limit = limit();
         let binding_caller = calls(limit.clone(), options.bind_timeout);
         let caller = calls(limit, CALL_TIMEOUT);
-        // All profiles are of one configuration, and have one parity.
+        // All profiles come from one configuration, and have the same parity.
         let parity = options.profiles.first().map_or_else(Parity::default, |profile| profile.handle().parity);
         let (leading, inbox, tasks) = (&self.leading, &self.inbox, &self.tasks);
         let status = StatusWriter::start(
@@ -412,7 +438,7 @@ impl Parts {
         (writers, extenders)
     }
 
-    /// Starts what stands beside the way of a pod: the owners of unfit pods are told, leadership wakes the thread, the cache is
+    /// Starts what is not part of a pod's way: owners of unfit pods are informed, changes of leadership wake the thread, the cache is
     /// compared, the debug endpoints are mounted.
     fn start_helpers(&self, options: &Options, writers: &Writers) -> Comparer {
         let (leading, inbox) = (&self.leading, &self.inbox);
@@ -426,13 +452,18 @@ impl Parts {
             ),
         );
         self.tasks.spawn("wake-up at elections", wake_on_change(leading.clone(), inbox.clone()));
-        let comparer =
-            Comparer { caller: self.reader.clone(), inbox: inbox.clone(), metrics: self.metrics.clone() };
+        let comparer = Comparer {
+            caller: self.reader.clone(),
+            inbox: inbox.clone(),
+            metrics: self.metrics.clone(),
+            currency: self.currency.clone(),
+            unfit: Arc::clone(&self.unfit),
+        };
         if let Some(every) = options.compare_every {
             let (comparer, mut leading) = (comparer.clone(), self.leading.clone());
             let delayed = options.delay_watches;
             self.tasks.spawn("cache comparer", async move {
-                // Before the watches begin there is no cache to compare.
+                // Before the watches begin, there is no cache to compare.
                 while delayed && !leading.may_write() {
                     leading.changed().await;
                 }
@@ -444,7 +475,7 @@ impl Parts {
         comparer
     }
 
-    /// Pods of ours that kubelets rejected are looked for, of each scheduler name by a task of its own.
+    /// Watches for pods of ours that kubelets rejected, with one task for each scheduler name.
     fn look_for_rejections(&self, client: &kube_client::Client, options: &Options, events: &EventSink) {
         for profile in &options.profiles {
             let rejections = Rejections {
@@ -459,7 +490,7 @@ impl Parts {
         }
     }
 
-    /// Pods whose scheduler name nobody serves are looked for, while this process leads.
+    /// Looks for pods whose scheduler name nobody serves, while this process leads.
     fn look_for_unserved(&self, options: &Options, events: &EventSink) {
         let Some(first) = options.profiles.first() else { return };
         let election = options.election.as_ref();
@@ -477,7 +508,7 @@ impl Parts {
         self.tasks.spawn("look for unserved scheduler names", report.run());
     }
 
-    /// The checks that kube-scheduler has too, and one for each part that could be stuck.
+    /// Registers the checks that kube-scheduler has too, and one for each part that could get stuck.
     fn register_checks(
         &self,
         admin: &Admin,
@@ -510,7 +541,7 @@ impl Parts {
         let metrics = &self.metrics;
         let synced = options.admin.health.flag(SYNC, Probe::Ready, "waiting for caches to sync");
         if options.delay_watches {
-            // Were it not ready, no rollout would get past a standby, and no drain past the leader.
+            // If a standby were not ready, no rollout would get past it, and no drain past the leader.
             let (synced, leading) = (synced.clone(), self.leading.clone());
             let check = move || if leading.may_write() { synced.get() } else { Ok(()) };
             options.admin.health.register(SYNC, Probe::Ready, check);
@@ -542,9 +573,11 @@ impl Parts {
                 metrics.pods_bound_by_others.clone(),
             ),
             leading: self.leading.clone(),
-            clock: Clock::start(),
+            clock: self.clock,
+            clock_said: false,
             observer: Observer::new(metrics.clone(), names.into_iter(), synced),
             unsynced: core.unsynced,
+            listed: core.listed,
             decisions: Decisions::new(),
             said: Instant::now(),
             stopping: Arc::clone(&self.stopping),
@@ -559,7 +592,7 @@ impl Parts {
     }
 }
 
-/// Starts the scheduling thread; the token tells its end.
+/// Starts the scheduling thread; the token is cancelled when it ends.
 fn start_thread(mut engine: Engine, tasks: Tasks) -> Result<CancellationToken, StartError> {
     let ended = CancellationToken::new();
     let end = ended.clone().drop_guard();
@@ -568,9 +601,9 @@ fn start_thread(mut engine: Engine, tasks: Tasks) -> Result<CancellationToken, S
         .name("scheduling".to_owned())
         .spawn(move || {
             let _end = end;
-            // The writers that it hands effects to spawn tasks.
+            // The writers to which it hands effects spawn tasks.
             let _context = runtime.enter();
-            // Told before the engine is dropped, which ends the watches too: the first failure is the one that counts.
+            // Reported before the engine is dropped, which also ends the watches: the first failure is the one that counts.
             if tasks.run_in_thread(THREAD, || engine.run(&runtime)) && !engine.is_stopping() {
                 tasks.tell(THREAD.to_owned(), "ended by itself".to_owned());
             }
@@ -594,7 +627,7 @@ async fn wake_on_change(mut leading: Leading, inbox: Inbox) {
     }
 }
 
-/// Name of this machine, as client-go puts it into `reportingInstance`.
+/// The name of this machine, as client-go puts it into `reportingInstance`.
 fn host() -> String {
     let name =
         std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());

@@ -1,7 +1,7 @@
-//! What the scheduler knows, written to the log: kube-scheduler does that when it gets SIGUSR2.
+//! Writes what the scheduler knows to the log, as kube-scheduler does on SIGUSR2.
 //!
-//! The cache is compared with the cluster first; then every node is told with the pods on it, and every pod that waits. A line has a
-//! bounded number of nodes or pods, and the whole a bounded number of lines.
+//! First the cache is compared with the cluster; then every node is logged with the pods on it, and every waiting pod. The number of nodes
+//! or pods per line is bounded, and so is the total number of lines.
 
 use crate::compare::Comparer;
 use crate::inbox::Inbox;
@@ -14,18 +14,18 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-/// Nodes that are told at most.
+/// Maximum number of nodes that are logged.
 const NODES_MAX: usize = 5_000;
-/// Pods that are told of one node, and of the queue, at most.
+/// Maximum numbers of pods that are logged: per node, and of the queue.
 const PODS_OF_NODE_MAX: usize = 256;
 const PODS_WAITING_MAX: usize = 10_000;
-/// Pods of the queue in one line.
+/// Pods of the queue per line.
 const PODS_PER_LINE: usize = 50;
-/// Lines, and the pause after them: whoever writes the log keeps up, and nobody else's line is dropped.
+/// Lines at a time, and the pause after them: so the log writer keeps up, and no other lines are dropped.
 const LINES_AT_ONCE: usize = 64;
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Compares, and writes it all to the log.
+/// Compares, and writes everything to the log.
 pub(crate) async fn log(inbox: Inbox, comparer: Comparer) {
     match comparer.compare().await {
         Ok(differences) if differences.is_empty() => info!("the cache is the same as the cluster"),
@@ -63,7 +63,7 @@ pub(crate) async fn log(inbox: Inbox, comparer: Comparer) {
     }
 }
 
-/// What there is, as the scheduling thread has it: nothing is put into words there.
+/// The state as copied on the scheduling thread: nothing is formatted there.
 struct State {
     nodes: Vec<Arc<NodeInfo>>,
     nodes_count: usize,

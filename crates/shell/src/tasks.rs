@@ -1,8 +1,8 @@
-//! Who is told how each task ends.
+//! Reports how each task ends.
 //!
-//! A task that ends unnoticed leaves a scheduler that looks well and does nothing: so every task of the shell, and the scheduling
-//! thread, is started here. A panic, or the end of a task that is to last as long as the shell, is a [`Failure`]; whoever owns the
-//! shell waits for the first one, gives the Lease up and ends the process.
+//! A task that ends unnoticed leaves a scheduler that looks healthy and does nothing. So every task of the shell, and the scheduling
+//! thread, is started here. A panic, or the end of a task that should last as long as the shell, is a [`Failure`]; the owner of the shell
+//! waits for the first one, releases the Lease and ends the process.
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -13,13 +13,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Failures that wait to be looked at. The first ends the shell; later ones change nothing, and are dropped.
+/// Maximum number of failures waiting to be read. The first ends the shell; later ones change nothing, and are dropped.
 const FAILURES_MAX: usize = 8;
 
 /// A task of the shell failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Which.
+    /// Which task.
     pub task: String,
     /// How it ended.
     pub reason: String,
@@ -31,19 +31,19 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Starts tasks. Clones tell the same owner.
+/// Starts tasks. Clones report to the same owner.
 #[derive(Clone, Debug)]
 pub(crate) struct Tasks {
     failures: mpsc::Sender<Failure>,
     end: CancellationToken,
 }
 
-/// What a task's owner hears.
+/// What is reported to the owner of the tasks.
 #[derive(Debug)]
 pub(crate) struct Failures(mpsc::Receiver<Failure>);
 
 impl Failures {
-    /// The first failure; never returns while all is well.
+    /// Returns the first failure; never returns while all is well.
     pub async fn next(&mut self) -> Failure {
         match self.0.recv().await {
             Some(failure) => failure,
@@ -53,18 +53,18 @@ impl Failures {
 }
 
 impl Tasks {
-    /// Tasks that end when `end` is cancelled, and their failures.
+    /// Tasks that end when `end` is cancelled, and the receiver of their failures.
     pub fn new(end: CancellationToken) -> (Self, Failures) {
         let (failures, receiver) = mpsc::channel(FAILURES_MAX);
         (Self { failures, end }, Failures(receiver))
     }
 
-    /// The same owner, but the tasks end earlier: with this token.
+    /// Reports to the same owner, but the tasks end earlier: with this token.
     pub fn until(&self, end: CancellationToken) -> Self {
         Self { failures: self.failures.clone(), end }
     }
 
-    /// Starts a task that lasts until it is told to end: that it ends by itself is a failure.
+    /// Starts a task that lasts until it is told to end: if it ends by itself, that is a failure.
     pub fn spawn_lasting(&self, name: impl Into<String>, task: impl Future<Output = ()> + Send + 'static) {
         self.start(name.into(), task.boxed(), Some("ended by itself"));
     }
@@ -74,7 +74,7 @@ impl Tasks {
         self.start(name.into(), task.boxed(), None);
     }
 
-    /// Boxed: what a runtime needs for a task is compiled once, and not for each that is started somewhere.
+    /// Boxed, so that what a runtime needs for a task is compiled once, and not for each place that starts one.
     fn start(&self, task: String, work: BoxFuture<'static, ()>, ended: Option<&'static str>) {
         let this = self.clone();
         tokio::spawn(async move {
@@ -91,7 +91,7 @@ impl Tasks {
         });
     }
 
-    /// Runs the work of a thread in it, and tells of a panic; says whether there was none.
+    /// Runs the work of the current thread and reports a panic; returns whether there was none.
     pub fn run_in_thread(&self, task: &str, work: impl FnOnce()) -> bool {
         match catch_unwind(AssertUnwindSafe(work)) {
             Ok(()) => true,
@@ -102,14 +102,14 @@ impl Tasks {
         }
     }
 
-    /// Tells the owner of a failure.
+    /// Reports a failure to the owner.
     pub fn tell(&self, task: String, reason: String) {
-        // Full of earlier failures, of which the first counts; or nobody is left who could act.
+        // The queue may be full of earlier failures, of which the first counts; or nobody is left who could act.
         let _ = self.failures.try_send(Failure { task, reason });
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub(crate) fn panicked(panic: &(dyn Any + Send)) -> String {
     let text = panic
         .downcast_ref::<&str>()
@@ -127,7 +127,7 @@ mod tests {
         Failure { task: task.to_owned(), reason: reason.to_owned() }
     }
 
-    /// The next failure. Time is paused, so a failure that is never told ends the test at once.
+    /// The next failure. Time is paused, so if a failure is never reported, the test ends at once.
     async fn next(failures: &mut Failures) -> Failure {
         tokio::time::timeout(Duration::from_secs(600), failures.next()).await.expect("it is told")
     }

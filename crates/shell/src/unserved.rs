@@ -1,7 +1,7 @@
-//! Scheduler names in pending pods that nobody serves: no live Lease names them, and nobody has written an event in their name.
+//! Scheduler names in pending pods that nobody serves: no live Lease names them, and no event has been written in their name.
 //!
-//! Such a pod waits for ever, and nobody tells its owner: a scheduler looks at the pods of its own names only. `secondmate doctor` asks
-//! once, and a scheduler that leads asks again and again (module [`report`]).
+//! Such a pod waits for ever, and its owner is not informed: a scheduler looks only at the pods of its own names. `secondmate doctor`
+//! checks once, and a scheduler that leads checks periodically (module [`report`]).
 
 pub(crate) mod report;
 
@@ -15,20 +15,20 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// A pod that is younger may be about to be tried.
+/// Younger pods may be about to be tried.
 pub const TRIED_WITHIN: Duration = Duration::from_secs(60);
 
-/// How many objects are looked at, at most.
+/// Maximum number of objects that are read.
 #[derive(Clone, Copy, Debug)]
 pub struct LookLimits {
     /// Pods that a scheduler is expected to try.
     pub pods: usize,
-    /// Events of one list.
+    /// Events per list.
     pub events: usize,
-    /// Scheduler names whose events are asked for one by one: for each the API server reads all events. Of more names all events are
-    /// listed once.
+    /// Scheduler names whose events are listed name by name: for each, the API server reads all events. If there are more names, all events
+    /// are listed once.
     pub names: usize,
-    /// Nodes. Kubernetes is made for 5,000.
+    /// Nodes. Kubernetes is designed for 5,000.
     pub nodes: usize,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Waiting {
     pub resource_version: String,
     pub scheduler_name: String,
     pub since: Timestamp,
-    /// A scheduler has said what came of an attempt.
+    /// A scheduler has reported the result of an attempt.
     pub tried: bool,
 }
 
@@ -125,7 +125,7 @@ struct Condition {
     kind: String,
 }
 
-/// Pods that wait, by scheduler name; the oldest of each first.
+/// Waiting pods by scheduler name, oldest first for each name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct WaitingPods {
     pub by_name: BTreeMap<String, Vec<Waiting>>,
@@ -133,7 +133,7 @@ pub(crate) struct WaitingPods {
     pub cut: bool,
 }
 
-/// The pods that wait for other schedulers than these.
+/// The pods that wait for schedulers other than these.
 ///
 /// # Errors
 /// They cannot be listed.
@@ -157,16 +157,16 @@ pub(crate) async fn waiting(
     Ok(WaitingPods { by_name, cut: list.cut })
 }
 
-/// Whether somebody has written an event in this scheduler's name, in the time for which the API server keeps events.
+/// Whether any event has been written in this scheduler's name, within the time for which the API server keeps events.
 ///
 /// # Errors
-/// They cannot be listed.
+/// Events cannot be listed.
 pub(crate) async fn has_written(caller: &Caller, scheduler_name: &str) -> Result<bool, CallError> {
     let base = format!("{}&limit=1", events_by(scheduler_name));
     Ok(!paged(caller, &base, AtMost::keep(1), |_| Some(())).await?.kept.is_empty())
 }
 
-/// In whose names events were written: that of each event, as the field `source` has it (`ToSelectableFields` in
+/// In whose names events were written: for each event, the value of the field `source` (`ToSelectableFields` in
 /// `pkg/registry/core/event/strategy.go`).
 ///
 /// # Errors
@@ -180,7 +180,7 @@ async fn sources(caller: &Caller, at_most: AtMost) -> Result<Kept<String>, CallE
     paged(caller, &format!("/api/v1/events?limit={PAGE_OBJECTS}"), at_most, source).await
 }
 
-/// UIDs of what these events are about: all that were written in this scheduler's name.
+/// The UIDs of the objects of all events that were written in this scheduler's name.
 ///
 /// # Errors
 /// They cannot be listed.
@@ -192,8 +192,8 @@ pub(crate) async fn regarded_by(
     regarded(caller, &events_by(scheduler_name), at_most).await
 }
 
-/// By their source, which events.k8s.io does not select by: there an event has none that was written as before client-go 1.28, and by many
-/// who are not written in Go.
+/// Selects by `source`, which is not possible in events.k8s.io: there, an event written as by client-go before 1.28, or by many clients not
+/// written in Go, has no source.
 fn events_by(scheduler_name: &str) -> String {
     events(&format!("source={}", selector_value(scheduler_name)))
 }
@@ -207,7 +207,7 @@ async fn regarded(caller: &Caller, path: &str, at_most: AtMost) -> Result<Kept<S
     paged(caller, &format!("{path}&limit={PAGE_OBJECTS}"), at_most, uid).await
 }
 
-/// The pods of a name that have waited for so long.
+/// The pods of a name that have been waiting for at least this long.
 pub(crate) fn older_than(pods: &[Waiting], age: Duration, now: Timestamp) -> &[Waiting] {
     let old = pods.partition_point(|pod| {
         Duration::try_from(now.duration_since(pod.since)).is_ok_and(|waited| waited >= age)
@@ -215,16 +215,16 @@ pub(crate) fn older_than(pods: &[Waiting], age: Duration, now: Timestamp) -> &[W
     &pods[..old]
 }
 
-/// Scheduler names that no live Lease names.
+/// Scheduler names that no live Lease announces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Unserved {
-    /// Nobody has written an event in their names either; each with its pods that have waited for so long.
+    /// No event has been written in their names either; each with its pods that have waited long enough.
     pub by_name: BTreeMap<String, Vec<Waiting>>,
-    /// Whether anybody has is not known, as not all events were looked at.
+    /// Whether any event has been written is not known, because not all events were read.
     pub unknown: BTreeSet<String>,
 }
 
-/// The names that nobody serves, among those whose pods have waited for so long.
+/// The names that nobody serves, among those whose pods have waited long enough.
 ///
 /// # Errors
 /// Events cannot be listed.

@@ -3,10 +3,10 @@
 //! | path | answer |
 //! |---|---|
 //! | `/healthz`, `/livez`, `/readyz` | `ok`, or 500 and the checks; `?verbose`, `?exclude=NAME`; `/readyz/NAME` for one check |
-//! | `/metrics` | the numbers: OpenMetrics for who asks for it, else the Prometheus text format |
-//! | `/metrics/slis` | how the checks did that probes ran, in the same formats |
+//! | `/metrics` | the metrics: OpenMetrics for clients that ask for it, otherwise the Prometheus text format |
+//! | `/metrics/slis` | the results of the checks that probes ran, in the same formats |
 //!
-//! and, at an address of their own ([`Admin::serve_debug`]):
+//! and, on a separate address ([`Admin::serve_debug`]):
 //!
 //! | path | answer |
 //! |---|---|
@@ -15,12 +15,12 @@
 //! | `/debug/flags/v` | `PUT` with a number as the body changes the log's verbosity |
 //! | `/debug/…` | what the shell mounted: see [`Admin::mount`] |
 //!
-//! A port with TLS ([`Admin::serve_secure`]) has all of it together, the CPU profiles of [`profile`] and the pages that the program adds
-//! ([`Admin::add_page`]); there a [`Gate`] decides who sees what.
+//! A port with TLS ([`Admin::serve_secure`]) serves all of this together, as well as the CPU profiles of [`profile`] and the pages that the
+//! program adds ([`Admin::add_page`]); there, a [`Gate`] decides who may see what.
 //!
-//! The others have no authentication. Probes and metrics hold counts and the names of profiles, plugins and nodes of the program's own
-//! making; what is below `/debug/` names pods of all namespaces, so its address is on loopback unless somebody chooses otherwise.
-//! Bodies of requests are not read, but for the few bytes of a verbosity.
+//! The other ports have no authentication. Probes and metrics contain counts and the names of profiles, plugins and nodes of the program's
+//! own making; what is below `/debug/` names pods of all namespaces, so its address is on loopback unless configured otherwise. Request
+//! bodies are not read, except for the few bytes of a verbosity.
 
 pub mod profile;
 mod secure;
@@ -54,9 +54,9 @@ pub use secure::{Asked, Gate, Refusal, Security};
 use server::Server;
 pub use server::{MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER};
 
-/// From the connection to the last byte of the answer of a probe or a scrape.
+/// Maximum time from the start of the connection to the last byte of the answer, for a probe or a scrape.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
-/// A debug request that takes longer is given up.
+/// A debug request that takes longer is cancelled.
 pub const DEBUG_TIMEOUT: Duration = Duration::from_secs(60);
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -67,7 +67,7 @@ type DebugHandler = Arc<dyn Fn(DebugRequest) -> BoxFuture<DebugResponse> + Send 
 pub struct DebugRequest {
     /// `GET` or `POST`.
     pub method: String,
-    /// The parameters of the query; of a repeated one the last.
+    /// The query parameters; of a repeated one, the last.
     pub query: BTreeMap<String, String>,
 }
 
@@ -109,26 +109,26 @@ impl IntoResponse for DebugResponse {
 /// Why the port cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    /// The address is taken, or not ours.
+    /// The address is in use, or not an address of this machine.
     #[error("cannot listen on {address} for {what}: {source}; choose another address with {option}")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What would have been served.
+        /// What would have been served there.
         what: &'static str,
-        /// The option that chooses the address.
+        /// The option that sets the address.
         option: &'static str,
         /// Why not.
         source: std::io::Error,
     },
 }
 
-/// What the port serves. Clones share it; parts add to it while the program runs.
+/// What the port serves. Clones share it; parts of the program add to it at run time.
 #[derive(Clone, Debug)]
 pub struct Admin {
     /// The checks.
     pub health: Health,
-    /// The numbers.
+    /// The metrics.
     pub metrics: Metrics,
     shared: Arc<Shared>,
 }
@@ -136,15 +136,15 @@ pub struct Admin {
 struct Shared {
     configuration: RwLock<Value>,
     debug: RwLock<BTreeMap<String, Mounted>>,
-    /// Further pages of the port with TLS, by path.
+    /// Additional pages of the port with TLS, by path.
     pages: RwLock<BTreeMap<String, DebugHandler>>,
     /// Whether CPU profiles are served.
     profiling: AtomicBool,
     /// Metrics that are left out.
     disabled_metrics: RwLock<BTreeSet<String>>,
-    /// Debug requests may be expensive: one at a time.
+    /// Debug requests may be expensive, so they run one at a time.
     debug_slot: Semaphore,
-    /// Whoever scrapes without a pause takes one thread's time, not that of all.
+    /// A client that scrapes without a pause takes one thread's time, but not all threads'.
     scrape_slot: Semaphore,
 }
 
@@ -153,16 +153,16 @@ struct Shared {
 struct Mounted {
     help: String,
     handler: DebugHandler,
-    /// Shortest time from one request to the next, and when the last one began.
+    /// Minimum time between the starts of two requests, and when the last one started.
     pause: Duration,
     last: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Mounted {
-    /// Takes the turn for a request now.
+    /// Starts a request now, if allowed.
     ///
     /// # Errors
-    /// How long it is until the next one may begin.
+    /// How long it is until the next one may start.
     fn begin(&self) -> Result<(), Duration> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let due = last.map(|last| last + self.pause).filter(|due| *due > Instant::now());
@@ -182,7 +182,7 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Admin {
-    /// A port that serves these numbers, with no checks yet.
+    /// A port that serves these metrics, with no checks yet.
     pub fn new(metrics: Metrics) -> Self {
         Self {
             health: Health::default(),
@@ -199,23 +199,23 @@ impl Admin {
         }
     }
 
-    /// Sets what `/configz` shows below `componentconfig`. Leave secrets out.
+    /// Sets what `/configz` shows below `componentconfig`. It must not contain secrets.
     pub fn set_configuration(&self, configuration: Value) {
         *self.shared.configuration.write().unwrap_or_else(PoisonError::into_inner) = configuration;
     }
 
-    /// Whether CPU profiles are served; they are unless told otherwise.
+    /// Whether CPU profiles are served; the default is yes.
     pub fn set_profiling(&self, on: bool) {
         self.shared.profiling.store(on, Ordering::Relaxed);
     }
 
-    /// Leaves metrics out of `/metrics`, by their names.
+    /// Leaves metrics out of `/metrics`, by name.
     pub fn disable_metrics(&self, names: impl IntoIterator<Item = String>) {
         *self.shared.disabled_metrics.write().unwrap_or_else(PoisonError::into_inner) =
             names.into_iter().collect();
     }
 
-    /// Serves a page at this path of the port with TLS. One of the same path is replaced.
+    /// Serves a page at this path on the port with TLS. An existing page with the same path is replaced.
     pub fn add_page<F, R>(&self, path: &str, handler: F)
     where
         F: Fn(DebugRequest) -> R + Send + Sync + 'static,
@@ -225,7 +225,7 @@ impl Admin {
         self.shared.pages.write().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), handler);
     }
 
-    /// Serves `/debug/NAME` (a `NAME` may contain slashes) by a handler; `help` is shown by `/debug`. A handler of the same
+    /// Serves `/debug/NAME` (a `NAME` may contain slashes) with a handler; `help` is shown by `/debug`. An existing handler with the same
     /// name is replaced. One request runs at a time, for at most [`DEBUG_TIMEOUT`].
     pub fn mount<F, R>(&self, name: &str, help: &str, handler: F)
     where
@@ -235,8 +235,8 @@ impl Admin {
         self.mount_costly(name, help, Duration::ZERO, handler);
     }
 
-    /// As [`Admin::mount`], for what costs others something, as the API server: from the start of one request to that of the
-    /// next there is at least this pause.
+    /// Like [`Admin::mount`], for endpoints that are costly to others, such as the API server: there is at least this much time between the
+    /// starts of two requests.
     pub fn mount_costly<F, R>(&self, name: &str, help: &str, pause: Duration, handler: F)
     where
         F: Fn(DebugRequest) -> R + Send + Sync + 'static,
@@ -259,20 +259,20 @@ impl Admin {
         paths
     }
 
-    /// Takes the address for probes and metrics. Port 0 takes a free one: ask the listener which.
+    /// Listens on the address for probes and metrics. Port 0 selects a free port: ask the listener which.
     ///
     /// # Errors
-    /// When the address cannot be had.
+    /// The address is not available.
     pub async fn listen(address: SocketAddr) -> Result<TcpListener, AdminError> {
         let failed =
             |source| AdminError::Listen { address, what: "probes and metrics", option: "--listen", source };
         TcpListener::bind(address).await.map_err(failed)
     }
 
-    /// Takes the address for debug endpoints, as [`Admin::listen`].
+    /// Listens on the address for debug endpoints, like [`Admin::listen`].
     ///
     /// # Errors
-    /// When the address cannot be had.
+    /// The address is not available.
     pub async fn listen_debug(address: SocketAddr) -> Result<TcpListener, AdminError> {
         let failed = |source| AdminError::Listen {
             address,
@@ -283,10 +283,10 @@ impl Admin {
         TcpListener::bind(address).await.map_err(failed)
     }
 
-    /// Takes the address for the port with TLS, as [`Admin::listen`].
+    /// Listens on the address for the port with TLS, like [`Admin::listen`].
     ///
     /// # Errors
-    /// When the address cannot be had.
+    /// The address is not available.
     pub fn listen_secure(address: SocketAddr, share_port: bool) -> Result<TcpListener, AdminError> {
         let failed = |source| AdminError::Listen {
             address,
@@ -333,8 +333,8 @@ impl Admin {
         Server { router, lifetime: DEBUG_TIMEOUT + REQUEST_TIMEOUT, closed, tls: None }
     }
 
-    /// Serves one connection of the port for probes and metrics, or of that for debugging, over any transport: for fuzzing, no part
-    /// of the crate's interface.
+    /// Serves one connection of the port for probes and metrics, or of the debug port, over any transport: for fuzzing. Not part of the
+    /// crate's interface.
     #[doc(hidden)]
     pub async fn serve_connection<S>(self, debugging: bool, stream: S)
     where
@@ -344,7 +344,7 @@ impl Admin {
         server.connection(stream).await;
     }
 
-    /// Serves everything over TLS, as far as the gate admits it, until cancelled.
+    /// Serves everything that the gate admits, over TLS, until cancelled.
     pub fn serve_secure(
         self,
         listener: TcpListener,
@@ -445,7 +445,7 @@ async fn scrape_slis(State(admin): State<Admin>, headers: HeaderMap) -> Response
     exposed(&admin, &headers, admin.health.slis())
 }
 
-/// OpenMetrics text without what is disabled, in the format that a client prefers.
+/// OpenMetrics text without the disabled metrics, in the format that a client prefers.
 fn exposed(admin: &Admin, headers: &HeaderMap, text: String) -> Response {
     let disabled = admin.shared.disabled_metrics.read().unwrap_or_else(PoisonError::into_inner).clone();
     let accept = headers.get_all(header::ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
@@ -474,10 +474,10 @@ async fn configuration(State(admin): State<Admin>) -> DebugResponse {
     DebugResponse::json(&serde_json::json!({ "componentconfig": configuration }))
 }
 
-/// Bytes of a verbosity, and of what may stand around it.
+/// Maximum size of a verbosity, including surrounding white space.
 const VERBOSITY_BYTES_MAX: usize = 64;
 
-/// As kube-scheduler, which serves it where it serves profiles.
+/// Like kube-scheduler, which serves this in the same place as profiles.
 async fn verbosity(State(admin): State<Admin>, method: Method, body: Body) -> DebugResponse {
     if !admin.shared.profiling.load(Ordering::Relaxed) {
         return DebugResponse::error(404, "not found: profiling, and with it this, is switched off");

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::slis::Slis;
 
-/// Which probes a check counts for. All count for `/readyz`.
+/// Which probes a check counts for. All checks count for `/readyz`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probe {
-    /// Also for `/livez` and, as in kube-scheduler, for `/healthz`: while it fails, the process must be started again.
+    /// Counts also for `/livez` and, as in kube-scheduler, for `/healthz`: while it fails, the process needs to be restarted.
     Live,
-    /// While it fails the process works, but is not ready.
+    /// While it fails, the process works, but is not ready.
     Ready,
 }
 
@@ -24,14 +24,14 @@ struct NamedCheck {
     check: Arc<Check>,
 }
 
-/// The checks of the process. Clones share them. Parts register theirs while the program starts.
+/// The checks of the process. Clones share them. Parts of the program register theirs during startup.
 #[derive(Clone, Default)]
 pub struct Health {
     checks: Arc<RwLock<Vec<NamedCheck>>>,
     slis: Slis,
 }
 
-/// Which endpoint asks.
+/// The endpoint that runs the checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     Healthz,
@@ -49,7 +49,7 @@ impl Endpoint {
     }
 }
 
-/// What an endpoint answers.
+/// The answer of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Report {
     pub healthy: bool,
@@ -57,7 +57,7 @@ pub(crate) struct Report {
 }
 
 impl Health {
-    /// Adds a check, or replaces the one of this name. It is called at each request and must answer at once.
+    /// Adds a check, or replaces the one with this name. It is called for each request and must return at once.
     pub fn register(
         &self,
         name: impl Into<String>,
@@ -83,25 +83,25 @@ impl Health {
     /// Whether all checks pass.
     ///
     /// # Errors
-    /// The names and reasons of those that do not.
+    /// The names and reasons of the checks that fail.
     pub fn ready(&self) -> Result<(), String> {
         let report = self.report_to(Endpoint::Readyz, &BTreeSet::new(), false, |_, _| ());
         if report.healthy { Ok(()) } else { Err(report.text) }
     }
 
-    /// Runs the checks of an endpoint for a probe, in the form of Kubernetes' own components, and counts how they did.
+    /// Runs the checks of an endpoint for a probe, in the format of Kubernetes' own components, and counts the results.
     pub(crate) fn report(&self, endpoint: Endpoint, excluded: &BTreeSet<String>, verbose: bool) -> Report {
         self.report_to(endpoint, excluded, verbose, |check, passed| {
             self.slis.observe(check, endpoint.name(), passed);
         })
     }
 
-    /// How the checks did that probes ran, as OpenMetrics text.
+    /// The results of the checks that probes ran, as OpenMetrics text.
     pub(crate) fn slis(&self) -> String {
         self.slis.encode()
     }
 
-    /// `observe` is told of each check that was run whether it passed.
+    /// `observe` is called for each check that was run, with whether it passed.
     fn report_to(
         &self,
         endpoint: Endpoint,
@@ -109,7 +109,7 @@ impl Health {
         verbose: bool,
         observe: impl Fn(&str, bool),
     ) -> Report {
-        // A clone, so that a slow check holds no lock.
+        // A clone, so that no lock is held during a slow check.
         let checks = self.checks.read().unwrap_or_else(PoisonError::into_inner).clone();
         let mut text = String::from("[+]ping ok\n");
         observe("ping", true);
@@ -142,7 +142,7 @@ impl Health {
         Report { healthy, text }
     }
 
-    /// Runs one check by its name; `None` when there is none.
+    /// Runs one check by name; `None` if there is none.
     pub(crate) fn report_one(&self, name: &str) -> Option<Report> {
         let checks = self.checks.read().unwrap_or_else(PoisonError::into_inner).clone();
         let check = checks.into_iter().find(|check| check.name == name)?;
@@ -160,17 +160,17 @@ impl std::fmt::Debug for Health {
     }
 }
 
-/// The switch of a check.
+/// The settable state of a check.
 #[derive(Clone, Debug)]
 pub struct HealthFlag {
     state: Arc<Mutex<Result<(), String>>>,
 }
 
 impl HealthFlag {
-    /// How the check is now.
+    /// The current state of the check.
     ///
     /// # Errors
-    /// The reason for which it fails.
+    /// The reason why it fails.
     pub fn get(&self) -> Result<(), String> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -214,7 +214,7 @@ mod tests {
             "[+]ping ok\n[+]leader-election ok\nhealthz check passed\n"
         );
         assert_eq!(health.ready(), Ok(()));
-        // A check of the same name replaces the first.
+        // A check with the same name replaces the first.
         health.register("leader-election", Probe::Live, || Err("lost".to_owned()));
         assert_eq!(
             health.report(Endpoint::Livez, &none, false).text,

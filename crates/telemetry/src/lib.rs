@@ -1,13 +1,13 @@
-//! What an operator sees of the scheduler from outside: metrics, health, logs and debug endpoints.
+//! What an operator can see of the scheduler from outside: metrics, health, logs and debug endpoints.
 //!
-//! [`Metrics`] holds the handles that the rest of the program increments. They are named, labelled and bucketed as
-//! kube-scheduler's (prefix `scheduler_`), so that its dashboards and alerts work; what only secondmate has is prefixed
-//! `secondmate_`. [`Health`] holds named checks that the parts of the program register while it runs. [`Admin`] serves
-//! both over HTTP, with the effective configuration and whatever is mounted below `/debug/`. [`logging`] sets up logs.
+//! [`Metrics`] holds the handles that the rest of the program increments. Names, labels and buckets are kube-scheduler's (prefix
+//! `scheduler_`), so that its dashboards and alerts work; metrics that only secondmate has are prefixed with `secondmate_`. [`Health`]
+//! holds named checks that the parts of the program register at run time. [`Admin`] serves both over HTTP, together with the effective
+//! configuration and whatever is mounted below `/debug/`. [`logging`] sets up logs.
 //!
-//! This crate knows nothing of Kubernetes or scheduling: it is told numbers and names. Its queues and waits are bounded:
-//! connections ([`admin::MAX_CONNECTIONS`], [`admin::MAX_CONNECTIONS_PER_PEER`]) and their time, debug requests (one at a time,
-//! [`admin::DEBUG_TIMEOUT`]), and lines of the log that wait to be written.
+//! This crate knows nothing about Kubernetes or scheduling: it is given numbers and names. Its queues and waits are bounded: connections
+//! ([`admin::MAX_CONNECTIONS`], [`admin::MAX_CONNECTIONS_PER_PEER`]) and their lifetime, debug requests (one at a time,
+//! [`admin::DEBUG_TIMEOUT`]), and log lines waiting to be written.
 
 pub mod admin;
 pub mod health;

@@ -1,8 +1,8 @@
-//! Logs: one line an event to standard error, as text or JSON.
+//! Logs: one line per event on standard error, as text or JSON.
 //!
-//! Logging never hurts: lines go through a bounded queue to a thread that writes them, so that nobody who logs waits for
-//! standard error or fails with it. Lines that are lost are counted (`secondmate_log_lines_dropped`). What else a command says
-//! on standard error goes the same way: [`print()`], [`fatal`].
+//! Logging never hurts: lines go through a bounded queue to a thread that writes them, so that code that logs never waits for standard
+//! error or fails with it. Lost lines are counted (`secondmate_log_lines_dropped`). Anything else that a command prints on standard error
+//! goes the same way: [`print()`], [`fatal`].
 
 mod output;
 
@@ -21,18 +21,18 @@ use tracing_subscriber::{EnvFilter, reload};
 use crate::metrics::Labelled;
 use output::{Dropped, Output};
 
-/// The variable that chooses what is logged, such as `info,secondmate_shell=debug`.
+/// The environment variable that sets the log filter, such as `info,secondmate_shell=debug`.
 pub const FILTER_VARIABLE: &str = "RUST_LOG";
-/// Longest wait for the last lines at the end of the process.
+/// Maximum wait for the last lines at the end of the process.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How a line looks.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
     #[default]
     Text,
-    /// For machines: one JSON object a line.
+    /// For machines: one JSON object per line.
     Json,
 }
 
@@ -60,7 +60,7 @@ impl fmt::Display for LogFormat {
 /// Why logs could not be set up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoggingError {
-    /// Not a format.
+    /// This is not a format.
     #[error("unknown log format {0:?}: use text or json")]
     Format(String),
     /// The filter cannot be understood.
@@ -73,18 +73,18 @@ pub enum LoggingError {
         /// Why not.
         reason: String,
     },
-    /// Somebody else was first.
+    /// Logs have already been set up.
     #[error("logs are already set up in this process")]
     AlreadySetUp,
-    /// There is no thread to write them.
+    /// The thread that writes them cannot be started.
     #[error("cannot start the thread that writes the log: {0}")]
     Thread(String),
 }
 
-/// Lines of the log that were lost: one log a process, one count a process.
+/// Lost log lines: there is one log per process, and so one count per process.
 static DROPPED: LazyLock<Labelled<Counter, 1>> = LazyLock::new(|| {
     let dropped = Labelled::counter(["reason"]);
-    // There from the first scrape on, as zeros.
+    // Present from the first scrape on, with value 0.
     for reason in DROP_REASONS {
         dropped.get([reason]);
     }
@@ -107,7 +107,7 @@ fn output() -> Result<&'static Output, &'static str> {
     OUTPUT.get_or_init(start).as_ref().map_err(String::as_str)
 }
 
-/// Writes the last lines when it is dropped, by a panic too; waits for that, but not for long.
+/// Writes the last lines when dropped, also during a panic; waits for that, but not for long.
 #[derive(Debug)]
 #[must_use = "the last lines are written when it is dropped"]
 pub struct LogGuard(());
@@ -128,17 +128,17 @@ pub fn guard() -> LogGuard {
 /// What is logged, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogOptions {
-    /// How a line looks.
+    /// The format of log lines.
     pub format: LogFormat,
-    /// As kube-scheduler's `-v`; `None`: not given.
+    /// Like kube-scheduler's `-v`; `None`: not given.
     pub verbosity: Option<u8>,
-    /// Only warnings and errors, where neither verbosity nor `RUST_LOG` says anything.
+    /// Log only warnings and errors, unless the verbosity or `RUST_LOG` is set.
     pub quiet: bool,
 }
 
 impl LogOptions {
-    /// The filter, unless `RUST_LOG` gives one. Libraries never drown what is ours, or a plugin's: they have to be asked for by
-    /// `RUST_LOG`.
+    /// The filter, unless `RUST_LOG` provides one. Libraries never drown out our own or a plugin's lines: their logs have to be enabled
+    /// with `RUST_LOG`.
     fn filter(self) -> String {
         let level = match self.verbosity {
             None if self.quiet => "warn",
@@ -151,13 +151,13 @@ impl LogOptions {
     }
 }
 
-/// Beginnings of the names of libraries that have much to say of themselves.
+/// Prefixes of the names of verbose libraries.
 const LIBRARIES: [&str; 7] = ["axum", "h2", "hyper", "kube", "rustls", "tokio", "tower"];
 
-/// Sets up logs for the process: to standard error, filtered by `RUST_LOG` or else as the options say. Panics are logged too.
+/// Sets up logs for the process: to standard error, filtered by `RUST_LOG` or else by the options. Panics are logged too.
 ///
 /// # Errors
-/// When the filter cannot be understood, or logs are set up already.
+/// The filter cannot be understood, or logs have already been set up.
 pub fn init(options: LogOptions) -> Result<(), LoggingError> {
     let given = std::env::var(FILTER_VARIABLE).ok().filter(|filter| !filter.trim().is_empty());
     let filter = given.clone().unwrap_or_else(|| options.filter());
@@ -166,9 +166,9 @@ pub fn init(options: LogOptions) -> Result<(), LoggingError> {
     let (subscriber, refilter) =
         subscriber(options.format, &filter, colours, BoxMakeWriter::new(|| output.clone()))?;
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::AlreadySetUp)?;
-    // Nobody was first: that has just been found out.
+    // It has not been set yet, as was just determined.
     let _ = REFILTER.set(refilter);
-    // The usual hook writes to standard error itself: it waits for a stuck reader.
+    // The default hook writes to standard error itself, and would wait for a stuck reader.
     std::panic::set_hook(Box::new(log_panic));
     if given.is_some() && options.verbosity.is_some() {
         tracing::warn!("-v is ignored, because {FILTER_VARIABLE} is set");
@@ -176,7 +176,7 @@ pub fn init(options: LogOptions) -> Result<(), LoggingError> {
     Ok(())
 }
 
-/// Whether lines are coloured: on a terminal, unless `NO_COLOR` is set to something (<https://no-color.org>).
+/// Whether lines are coloured: on a terminal, unless `NO_COLOR` is set to a non-empty value (<https://no-color.org>).
 fn colours(terminal: bool, no_color: Option<&OsStr>) -> bool {
     terminal && no_color.is_none_or(OsStr::is_empty)
 }
@@ -194,23 +194,23 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     }
 }
 
-/// Says something to people that is not of the log: a line, or several. Never waits for standard error, and never fails.
+/// Prints something for people that is not part of the log: one or more lines. Never waits for standard error, and never fails.
 pub fn print(text: &str) {
     let text = format!("{text}\n");
     match output() {
         Ok(output) => output.push(text.as_bytes()),
         Err(_) => {
-            // Nobody is left who could be told that it failed.
+            // If this fails, there is no one left to report it to.
             let _ = std::io::stderr().write_all(text.as_bytes());
         }
     }
 }
 
-/// Says why the process ends, whatever `RUST_LOG` says: as a line of the log where that is JSON, and `error: …` in text.
+/// Reports why the process ends, regardless of `RUST_LOG`: as a log line if the log is JSON, and as `error: …` in text.
 pub fn fatal(format: LogFormat, message: &str) {
     match (format, output()) {
         (LogFormat::Json, Ok(output)) => {
-            // The process's own subscriber may not be set up yet, or filter it out.
+            // The process's own subscriber may not be set up yet, or may filter it out.
             let subscriber = subscriber(format, "error", false, BoxMakeWriter::new(|| output.clone()));
             match subscriber {
                 Ok((subscriber, _)) => {
@@ -223,16 +223,16 @@ pub fn fatal(format: LogFormat, message: &str) {
     }
 }
 
-/// Sets another filter.
+/// Replaces the filter.
 type Refilter = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
 
-/// Of the process's own log.
+/// For the process's own log.
 static REFILTER: OnceLock<Refilter> = OnceLock::new();
 
-/// Changes the verbosity of the log while the process runs, whatever `RUST_LOG` said at its start.
+/// Changes the verbosity of the log at run time, whatever `RUST_LOG` was at startup.
 ///
 /// # Errors
-/// The text is no verbosity, or this process has no log.
+/// The text is not a verbosity, or this process has no log.
 pub fn set_verbosity(text: &str) -> Result<u8, String> {
     let refilter = REFILTER.get().ok_or("this process has set up no log")?;
     let verbosity = set_verbosity_of(refilter, text)?;

@@ -1,7 +1,7 @@
 //! The metrics of a scheduler, as handles.
 //!
-//! A handle is an atomic: incrementing it costs some nanoseconds. Looking one up by its labels takes a lock and hashes
-//! strings, so do that once and keep the handle; everything on the hot path is laid out so that no look-up is needed.
+//! A handle is an atomic: incrementing it takes a few nanoseconds. Looking one up by its labels takes a lock and hashes strings, so do that
+//! once and keep the handle; everything on the hot path is laid out so that no lookup is needed.
 
 mod disabled;
 mod exposition;
@@ -47,7 +47,7 @@ pub use standing::StandingMetrics;
 /// Media type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// All metrics of a process. Clones share the numbers.
+/// All metrics of a process. Clones share the values.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Arc<Registry>,
@@ -56,21 +56,21 @@ pub struct Metrics {
     // kube-scheduler's.
     /// Time that one scheduling cycle takes up to the choice of the node, in seconds.
     pub scheduling_algorithm_duration: Histogram,
-    /// Attempts that a pod took until it was scheduled.
+    /// Attempts that a pod needed until it was scheduled.
     pub pod_scheduling_attempts: Histogram,
-    /// Pods that were scheduled after the time-out of unschedulable pods had moved them.
+    /// Pods that were scheduled after the timeout of unschedulable pods had moved them.
     pub pod_scheduled_after_flush: Counter,
-    /// Room that is made by preemption.
+    /// Preemptions.
     pub preemption: PreemptionMetrics,
     /// Pods waiting, by queue.
     pub pending_pods: QueuedPods,
-    /// Entities waiting, by queue. Here each pod is one.
+    /// Entities waiting, by queue. Here, each pod is one entity.
     pub queued_entities: QueuedPods,
     /// Objects in the cache.
     pub cache_size: CacheSize,
-    /// Binding tasks that run now (`goroutines{operation="binding"}`).
+    /// Binding tasks currently running (`goroutines{operation="binding"}`).
     pub binding_tasks: Gauge,
-    /// Bindings that may be on their way at once.
+    /// The maximum number of concurrent bindings.
     pub bind_concurrency: Gauge,
     schedule_attempts: Labelled<Counter, 2>,
     scheduling_attempt_duration: Labelled<Histogram, 2>,
@@ -95,32 +95,32 @@ pub struct Metrics {
     pub rest_client: RestClientMetrics,
     /// Reviews of tokens, for the HTTPS port.
     pub token_reviews: ReviewMetrics,
-    /// Reviews of what somebody may, for the HTTPS port.
+    /// Access reviews, for the HTTPS port.
     pub access_reviews: ReviewMetrics,
     feature_enabled: Labelled<Gauge, 2>,
 
     // Our own.
     /// Events about pods that were dropped because the queue of events was full.
     pub events_dropped: Counter,
-    /// Pods of own scheduler names that somebody else bound while this process led.
+    /// Pods with our own scheduler names that something else bound while this process led.
     pub pods_bound_by_others: Counter,
-    /// Pods that were not bound to a node, since a read of its pods showed that they do not fit.
+    /// Pods that were not bound to a node because a read of the node's pods showed that they do not fit.
     pub binds_averted: Counter,
-    /// Attempts that were answered as that of a pod that is alike, since nothing had changed.
+    /// Attempts answered like that of a similar pod, because nothing had changed.
     pub attempts_repeated: Counter,
-    /// Rejections that were not remembered for pods that are alike, for want of room.
+    /// Rejections that were not remembered for similar pods, for lack of room.
     pub rejections_not_kept: Counter,
-    /// Pods whose scheduler name nobody serves, where this process looks for them.
+    /// Pods whose scheduler name nobody serves, if this process looks for them.
     pub pods_unserved: Gauge,
-    /// The bind guard's.
+    /// The bind guard's metrics.
     pub guard: GuardMetrics,
-    /// A shadow's.
+    /// A shadow's metrics.
     pub shadow: ShadowMetrics,
-    /// Differences that the last run of the cache comparer found.
+    /// Differences found by the last run of the cache comparer.
     pub cache_comparer_differences: Gauge,
     /// Runs of the cache comparer.
     pub cache_comparer_runs: Counter,
-    /// What the standing evaluation keeps and does.
+    /// What the standing evaluation holds and does.
     pub standing: StandingMetrics,
     build_info: Labelled<Gauge, 3>,
     pub(crate) http_connections_closed: Labelled<Counter, 1>,
@@ -134,7 +134,7 @@ pub struct Metrics {
     bind_requests: Labelled<Counter, 1>,
     /// Calls of HTTP extenders.
     pub extenders: ExtenderMetrics,
-    /// Endpoints that are asked for plugins.
+    /// Endpoints that are polled for plugins.
     pub polls: PollMetrics,
     watch_restarts: Labelled<Counter, 2>,
     object_rejected: Labelled<Counter, 1>,
@@ -146,12 +146,12 @@ pub struct Metrics {
 const SLI_ATTEMPTS_MAX: usize = 15;
 
 impl Metrics {
-    /// The handles of one profile. Keep them: series appear when they are first touched.
+    /// The handles for one profile. Keep them: series appear when they are first touched.
     pub fn profile(&self, scheduler_name: &str) -> ProfileMetrics {
         ProfileMetrics::new(self, scheduler_name)
     }
 
-    /// Records the time from a pod's first entry into the active queue until it was scheduled, in its nth attempt.
+    /// Records the time from a pod's first entry into the active queue until it was scheduled, and in which attempt that was.
     pub fn observe_pod_scheduling_sli(&self, attempts: u32, duration: Duration) {
         let index = usize::try_from(attempts).unwrap_or(usize::MAX).clamp(1, SLI_ATTEMPTS_MAX) - 1;
         self.sli_by_attempts[index]
@@ -169,7 +169,7 @@ impl Metrics {
         self.queue_incoming_pods.get([queue.label(), event])
     }
 
-    /// Pods that came into another queue by the event, as upstream counts entities.
+    /// Pods moved to another queue by the event, counted as entities as upstream does.
     pub fn queue_incoming_entities(&self, queue: Queue, event: &str) -> Counter {
         self.queue_incoming_entities.get([queue.label(), event, POD])
     }
@@ -179,42 +179,42 @@ impl Metrics {
         self.event_handling_duration.get([event])
     }
 
-    /// Time of a queueing hint; `hint` is `Queue`, `QueueSkip` or `Error`.
+    /// Duration of a queueing hint; `hint` is `Queue`, `QueueSkip` or `Error`.
     pub fn queueing_hint_execution_duration(&self, plugin: &str, event: &str, hint: &str) -> Histogram {
         self.queueing_hint_execution_duration.get([plugin, event, hint])
     }
 
-    /// Events with this label that are remembered for pods in flight (`PodPopped` for the pods themselves).
+    /// Events with this label that are kept for pods in flight (`PodPopped` for the pods themselves).
     pub fn inflight_events(&self, event: &str) -> Gauge {
         self.inflight_events.get([event])
     }
 
-    /// Time that pods waited on permit, by the status that ended it.
+    /// How long pods waited on permit, by the status that ended the wait.
     pub fn permit_wait_duration(&self, result: StatusLabel) -> Histogram {
         self.permit_wait_duration.get([result.label()])
     }
 
-    /// Tasks that run for this purpose.
+    /// Tasks running for this purpose.
     pub fn tasks(&self, operation: &str) -> Gauge {
         self.goroutines.get([operation])
     }
 
-    /// 1 while this process leads by the Lease of this name.
+    /// 1 while this process leads with the Lease of this name.
     pub fn leader_election_master_status(&self, lease: &str) -> Gauge {
         self.leader_election_master_status.get([lease])
     }
 
-    /// Renewals of the Lease of this name for which it had to be read first.
+    /// Renewals of the Lease of this name for which the Lease had to be read first.
     pub fn leader_election_slow_path(&self, lease: &str) -> Counter {
         self.leader_election_slow_path.get([lease])
     }
 
-    /// Says what runs: the version, the commit it was built from, and the version of Kubernetes that it follows (`1.37`).
+    /// Sets what is running: the version, the commit it was built from, and the Kubernetes version that it follows (`1.37`).
     pub fn set_build(&self, version: &str, commit: &str, kubernetes: &str) {
         self.build_info.get([version, commit, kubernetes]).set(1);
         let (major, minor) = kubernetes.split_once('.').unwrap_or((kubernetes, ""));
         let git_version = format!("v{kubernetes}.0+secondmate-{version}");
-        // As Go names them, and with it every other component.
+        // Go's names, which every other component uses.
         let arch = match std::env::consts::ARCH {
             "x86_64" => "amd64",
             "aarch64" => "arm64",
@@ -224,19 +224,19 @@ impl Metrics {
         self.kubernetes_build_info.get([major, minor, &git_version, commit, "rustc", &platform]).set(1);
     }
 
-    /// Says whether a feature of kube-scheduler's is there, by its gate and the gate's stage (`alpha`, `beta`, `ga`, `deprecated`).
+    /// Sets whether a feature of kube-scheduler is available, with its gate and the gate's stage (`alpha`, `beta`, `ga`, `deprecated`).
     pub fn set_feature(&self, gate: &str, stage: &str, enabled: bool) {
-        // As Kubernetes' components write it.
+        // As written by Kubernetes' components.
         let stage = if stage == "ga" { String::new() } else { stage.to_uppercase() };
         self.feature_enabled.get([gate, &stage]).set(enabled.into());
     }
 
-    /// Bindings that went wrong for this reason.
+    /// Bindings that failed for this reason.
     pub fn bind_conflicts(&self, reason: &str) -> Counter {
         self.bind_conflicts.get([reason])
     }
 
-    /// Preemptions that were put off for this reason.
+    /// Preemptions that were postponed for this reason.
     pub fn preemptions_put_off(&self, reason: &str) -> Counter {
         self.preemptions_put_off.get([reason])
     }
@@ -261,7 +261,7 @@ impl Metrics {
         self.bind_requests.get([code])
     }
 
-    /// Watches of a resource that were started again for this reason (`closed`, `gone`, `error`).
+    /// Watches of a resource that were restarted for this reason (`closed`, `gone`, `error`).
     pub fn watch_restarts(&self, resource: &str, reason: &str) -> Counter {
         self.watch_restarts.get([resource, reason])
     }
@@ -271,14 +271,14 @@ impl Metrics {
         self.object_rejected.get([kind])
     }
 
-    /// The handles of a bounded queue of the program.
+    /// The handles for a bounded queue inside the program.
     pub fn bounded_queue(&self, name: &str, limit: usize) -> BoundedQueue {
         self.queue_limit.get([name]).set(i64::try_from(limit).unwrap_or(i64::MAX));
         BoundedQueue { length: self.queue_length.get([name]), full: self.queue_full.get([name]) }
     }
 
-    /// The names of all metrics, of those too that have no numbers yet and are therefore not in [`Metrics::encode`]'s text; without
-    /// the `_total` of counters, and without those of the process (`process_`).
+    /// The names of all metrics, including those that have no series yet and are therefore not in [`Metrics::encode`]'s text; without the
+    /// `_total` of counters, and without the process metrics (`process_`).
     pub fn names(&self) -> &[String] {
         &self.names
     }

@@ -1,7 +1,7 @@
-//! How the checks behind the probes did, for service level indicators: `/metrics/slis`, with the names and labels of Kubernetes' own
+//! The results of the checks behind the probes, for service level indicators: `/metrics/slis`, with the names and labels of Kubernetes' own
 //! components (`k8s.io/component-base/metrics/prometheus/slis`).
 //!
-//! A check is counted each time that a probe runs it, so the kubelet's probes are what fills them.
+//! A check is counted each time a probe runs it, so these metrics are driven by the kubelet's probes.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 
 use crate::metrics::Labelled;
 
-/// The numbers. Clones share them.
+/// The metrics. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Slis {
     registry: Arc<Registry>,
@@ -40,7 +40,7 @@ impl Default for Slis {
 }
 
 impl Slis {
-    /// A probe (`livez`) ran a check.
+    /// Records that a probe (`livez`) ran a check.
     pub(crate) fn observe(&self, check: &str, probe: &str, passed: bool) {
         self.last.get([check, probe]).set(passed.into());
         self.all.get([check, probe, if passed { "success" } else { "error" }]).inc();

@@ -1,4 +1,4 @@
-//! The port as an operator, a probe and Prometheus see it: over real connections on loopback.
+//! The port as seen by an operator, a probe and Prometheus: over real connections on loopback.
 
 mod pprof;
 mod touch;
@@ -37,13 +37,13 @@ impl Port {
         Self { admin, address, debug, cancel }
     }
 
-    /// Status, headers and body of a request.
+    /// The status, headers and body of the answer to a request.
     async fn request(&self, method: &str, path: &str, body: &str) -> (u16, BTreeMap<String, String>, String) {
         let of_debug = path.starts_with("/debug") || path.starts_with("/configz");
         Self::request_at(if of_debug { self.debug } else { self.address }, method, path, body).await
     }
 
-    /// Media type and text of a scrape by a client that accepts this.
+    /// Media type and text of a scrape by a client with this `Accept` header.
     async fn scrape(&self, path: &str, accept: &str) -> (String, String) {
         let path = format!("{path} HTTP/1.1\r\nAccept: {accept}\r\nX-Rest:");
         let (status, headers, text) = self.request("GET", &path, "").await;
@@ -65,7 +65,7 @@ impl Port {
         stream.write_all(request.as_bytes()).await.expect("sent");
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.expect("answered");
-        // A profile is no text.
+        // A profile is not text.
         let answer = String::from_utf8_lossy(&answer);
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
         let mut lines = head.lines();
@@ -193,7 +193,7 @@ async fn the_port_closes_when_cancelled_and_a_taken_address_is_named() {
     }
 }
 
-/// `name type` of every metric, sorted, without `process_*`, which depends on the machine.
+/// `name type` for every metric, sorted, without `process_*`, which depends on the machine.
 fn types(text: &str) -> Vec<String> {
     let mut types: Vec<String> = text
         .lines()
@@ -365,11 +365,11 @@ async fn numbers_arrive_with_their_labels() {
     ] {
         assert!(text.lines().any(|line| line == expected), "missing: {expected}\n{text}");
     }
-    // Nothing that was not touched: no series of zeros for every status and result.
+    // No series that was not touched: no zeros for every status and result.
     assert!(!text.contains("result=\"error\""), "{text}");
 }
 
-/// As kube-scheduler serves it: counters are called what their samples are called.
+/// As served by kube-scheduler: counters have the same name as their samples.
 #[tokio::test]
 async fn who_does_not_ask_for_open_metrics_gets_the_text_format() {
     let port = Port::open().await;
@@ -396,7 +396,7 @@ async fn who_does_not_ask_for_open_metrics_gets_the_text_format() {
     assert_eq!(found, expected);
 }
 
-/// As `/metrics/slis` of Kubernetes' components.
+/// Like `/metrics/slis` of Kubernetes' components.
 #[tokio::test]
 async fn what_came_of_checks_is_counted_for_each_probe() {
     let port = Port::open().await;
@@ -407,7 +407,7 @@ async fn what_came_of_checks_is_counted_for_each_probe() {
     for path in ["/readyz", "/readyz", "/livez", "/livez?exclude=watches"] {
         assert_eq!(port.get(path).await.0, 200);
     }
-    // These are no probes.
+    // These are not probes.
     assert_eq!(port.get("/readyz/watches").await.0, 200);
     assert_eq!(port.admin.health.ready(), Ok(()));
     let (_, text) = port.scrape("/metrics/slis", "*/*").await;

@@ -1,4 +1,4 @@
-//! `docs/metrics.md` is what a scrape shows. After a change: `UPDATE_EXPECT=1 cargo test -p secondmate-telemetry --test reference`.
+//! `docs/metrics.md` matches what a scrape shows. After a change: `UPDATE_EXPECT=1 cargo test -p secondmate-telemetry --test reference`.
 #![cfg(target_os = "linux")]
 
 mod touch;
@@ -30,7 +30,7 @@ The table is generated from the code, and a test compares the two: to change a t
 |---|---|---|---|
 ";
 
-/// What a real kube-scheduler shows beside: a test of `tests/suite` holds both tables against one.
+/// What a real kube-scheduler exposes in addition: a test in `tests/suite` compares both tables with one.
 const NOT_HERE: &str = "
 ## kube-scheduler metrics that are not provided
 
@@ -60,7 +60,7 @@ struct Shown {
     labels: Vec<String>,
 }
 
-/// The names of the labels in `{a=\"x\",b=\"y\"}`, without the bound of a bucket. No value in these tests has a quote or a comma.
+/// The label names in `{a=\"x\",b=\"y\"}`, without the bound of a bucket. No value in these tests contains a quote or a comma.
 fn labels(series: &str) -> Vec<String> {
     let Some((_, labels)) = series.split_once('{') else { return Vec::new() };
     let labels = labels.rsplit_once('}').expect("the end of the labels").0;
@@ -92,7 +92,7 @@ fn shown(text: &str) -> BTreeMap<String, Shown> {
 async fn the_reference_is_what_is_shown() {
     let metrics = Metrics::new();
     touch(&metrics);
-    // One connection, for the numbers of the port itself.
+    // One connection, for the port's own metrics.
     let listener = Admin::listen("127.0.0.1:0".parse().expect("an address")).await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     tokio::spawn(Admin::new(metrics.clone()).serve(listener, CancellationToken::new()));
@@ -105,7 +105,7 @@ async fn the_reference_is_what_is_shown() {
     }
     let mut text = HEAD.to_owned();
     for (name, Shown { kind, help, labels }) in shown {
-        // As a query names it.
+        // As named in queries.
         let name = if kind == "counter" { format!("{name}_total") } else { name };
         let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
         let help = help.replace('<', "&lt;");

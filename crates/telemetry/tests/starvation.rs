@@ -1,4 +1,4 @@
-//! Probes are answered though other clients are silent, slow or greedy.
+//! Probes are answered even though other clients are silent, slow or greedy.
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,8 +18,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
-/// Less than the time after which a silent connection is closed, and far more than an answer takes: it tells being served from
-/// waiting until others have gone.
+/// Less than the time after which a silent connection is closed, and far more than an answer takes: this distinguishes being served from
+/// waiting until others are gone.
 const HANG: Duration = Duration::from_secs(8);
 
 const SELF: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -43,7 +43,7 @@ impl Port {
         Self { admin, address, debug }
     }
 
-    /// The probe is answered: to a client that shares the others' address, too.
+    /// The probe is answered, even for a client with the same address as the others.
     async fn assert_alive(&self) {
         for peer in [SELF, Ipv4Addr::new(127, 0, 0, 99)] {
             let answer = within(get(peer, self.address, "/livez")).await;
@@ -56,7 +56,7 @@ impl Port {
     }
 }
 
-/// Connections that were closed for this reason.
+/// The number of connections closed for this reason.
 fn closed(admin: &Admin, reason: &str) -> u64 {
     let name = format!("secondmate_http_connections_closed_total{{reason=\"{reason}\"}} ");
     let text = admin.metrics.encode();
@@ -86,12 +86,12 @@ async fn get(from: Ipv4Addr, to: SocketAddr, path: &str) -> String {
     answer
 }
 
-/// Connections that say this and wait.
+/// Connections that send this and wait.
 async fn hold(from: Ipv4Addr, to: SocketAddr, count: usize, said: &str) -> Vec<TcpStream> {
     let mut held = Vec::new();
     for _ in 0..count {
         let mut stream = connect(from, to).await;
-        // What was closed already cannot be written to.
+        // A connection that has already been closed cannot be written to.
         let _ = stream.write_all(said.as_bytes()).await;
         held.push(stream);
     }
@@ -125,7 +125,7 @@ async fn clients_that_ask_and_do_not_read() {
     drop(held);
 }
 
-/// Connections that are opened again as soon as they are closed.
+/// Connections that are reopened as soon as they are closed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_come_again_and_again() {
     let port = Port::open().await;
@@ -150,7 +150,7 @@ async fn the_newcomer_gets_the_place_of_the_oldest_of_the_peer_with_the_most() {
     let modest = Ipv4Addr::new(127, 0, 0, 50);
     let mut first = hold(modest, port.address, 1, "GET /livez HTTP/1.1\r\n").await.remove(0);
     let mut held = hold(SELF, port.address, MAX_CONNECTIONS_PER_PEER + 3, "").await;
-    // The place of the first was needed for the last.
+    // The first one's place was needed for the last.
     let mut nothing = [0];
     let read = within(held[0].read(&mut nothing)).await;
     assert!(!matches!(read, Ok(1..)), "{read:?}");
@@ -172,7 +172,7 @@ async fn the_newcomer_gets_the_place_of_the_oldest_of_the_peer_with_the_most() {
     })
     .await;
     port.assert_alive().await;
-    // Who has one connection only keeps it, though it is the oldest of all.
+    // A client with a single connection keeps it, even though it is the oldest of all.
     first.write_all(b"Host: test\r\n\r\n").await.expect("open");
     let mut answer = String::new();
     within(first.read_to_string(&mut answer)).await.expect("open");
@@ -188,14 +188,14 @@ async fn debugging_takes_nothing_from_probes() {
     port.assert_alive().await;
     let index = within(get(SELF, port.debug, "/debug")).await;
     assert!(index.ends_with("/debug/slow\tnever ends\n"), "{index:?}");
-    // A body that never comes holds nothing up either.
+    // A body that never arrives does not hold anything up either.
     let bodies = "POST /debug/slow HTTP/1.1\r\nHost: test\r\nContent-Length: 100\r\n\r\n";
     let more = hold(SELF, port.debug, 2 * MAX_CONNECTIONS, bodies).await;
     within(get(SELF, port.debug, "/debug")).await;
     drop((held, more));
 }
 
-/// The port with TLS, where probes and debugging are together.
+/// The port with TLS, which serves probes and debugging together.
 struct SecurePort {
     admin: Admin,
     address: SocketAddr,

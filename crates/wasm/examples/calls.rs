@@ -1,9 +1,9 @@
-//! What a guest costs in process: pods that each have a choice of 1,000 nodes, without a guest and with each of the given ones.
+//! What a guest costs in process: scheduling pods with a choice of 1,000 nodes each, without a guest and with each of the given ones.
 //!
 //! `cargo run --release -p secondmate-wasm --example calls -- guest.wasm other.wasm`
 //!
-//! Guests are called NodeNumber. With `-` before it a guest is asked as upstream's host would ask it: what it says in secondmate's own
-//! exports is not heard.
+//! Guests are named NodeNumber. With `-` in front of it, a guest is called as upstream's host would call it: its use of secondmate's own
+//! exports is disabled.
 
 use secondmate_core::cache::Cache;
 use secondmate_cycle::{
@@ -39,7 +39,7 @@ const PLUGINS: [&str; 13] = [
     "NodeResourcesBalancedAllocation",
     "DefaultBinder",
 ];
-/// Exports that are the host's own.
+/// Exports that only this host knows.
 const OWN: [&str; 2] = ["secondmate_reading", "secondmate_score_nodes"];
 
 fn profile(guest: Option<&Path>) -> Result<Profile, Box<dyn Error>> {
@@ -78,13 +78,13 @@ fn pod(at: usize) -> Result<Arc<Pod>, Box<dyn Error>> {
     Ok(Arc::new(Pod::new(&wire)?.with_json(&text)))
 }
 
-/// Processor time of this thread so far: what else runs on the machine does not count.
+/// CPU time of this thread so far: other load on the machine does not count.
 fn processor_time() -> Result<Duration, Box<dyn Error>> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
     Ok(Duration::from_nanos(text.split(' ').next().unwrap_or_default().parse()?))
 }
 
-/// The mean time of a pod.
+/// The mean time per pod.
 fn measure(guest: Option<&Path>) -> Result<Duration, Box<dyn Error>> {
     let profile = profile(guest)?;
     let (mut cache, mut snapshot) = (Cache::new(), Snapshot::default());
@@ -118,7 +118,7 @@ fn measure(guest: Option<&Path>) -> Result<Duration, Box<dyn Error>> {
     Ok((processor_time()? - began) / u32::try_from(PODS)?)
 }
 
-/// The guest without the exports that are the host's own.
+/// The guest without the exports that only this host knows.
 fn as_for_upstream(file: &Path, to: &Path) -> std::io::Result<()> {
     let mut bytes = std::fs::read(file)?;
     for name in OWN {

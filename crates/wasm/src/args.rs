@@ -1,35 +1,35 @@
-//! `args` of a guest in `pluginConfig`.
+//! The `args` of a guest in `pluginConfig`.
 
 use crate::GuestFault;
 use serde_json::Value;
 
-/// Memory of one instance where nothing is said.
+/// Default memory of one instance.
 const MEMORY_MIB: u32 = 128;
-/// What one call may use where nothing is said: the work of a second or less.
+/// Default fuel for one call: a second's work or less.
 const FUEL_PER_CALL: u64 = 1_000_000_000;
 /// The address space of WebAssembly.
 const MEMORY_MIB_MAX: u32 = 4096;
-/// The field by which a plugin is known to be a guest.
+/// The field that identifies a plugin as a guest.
 pub(crate) const URL_FIELD: &str = "guestURL";
 /// The field with the digest of the guest's file.
 pub(crate) const CHECKSUM_FIELD: &str = "guestChecksum";
 
-/// What a configuration says about a guest. The first four are those of kube-scheduler-wasm-extension.
+/// What a configuration says about a guest. The first four fields are those of kube-scheduler-wasm-extension.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestArgs {
     /// Where the guest is: `file://PATH`, `http://…` or `https://…`.
     pub url: String,
-    /// Handed to the guest as it is.
+    /// Passed to the guest as it is.
     pub config: String,
-    /// Least severity that is logged: 0 info, 1 warning, 2 error, 3 fatal.
+    /// Minimum severity that is logged: 0 info, 1 warning, 2 error, 3 fatal.
     pub log_severity: i32,
     /// Command line of the guest.
     pub args: Vec<String>,
     /// `sha256:` and the digest that the file must have.
     pub checksum: Option<String>,
-    /// Largest memory of one instance, in MiB.
+    /// Maximum memory of one instance, in MiB.
     pub memory_mib: u32,
-    /// Largest use of one call, in units of fuel: about an instruction each.
+    /// Maximum fuel for one call; a unit is about one instruction.
     pub fuel_per_call: u64,
 }
 
@@ -48,22 +48,22 @@ impl Default for GuestArgs {
 }
 
 impl GuestArgs {
-    /// Whether these are the arguments of a guest: they name a `guestURL`.
+    /// Whether these are the arguments of a guest: they contain a `guestURL`.
     #[must_use]
     pub fn are_in(args: &Value) -> bool {
         field(args, URL_FIELD).is_some()
     }
 
-    /// Reads the arguments. As in Go, the case of field names does not matter, and `null` says nothing.
+    /// Reads the arguments. As in Go, the case of field names does not matter, and `null` counts as absent.
     ///
     /// # Errors
-    /// All that is wrong with them.
+    /// Everything that is wrong with them.
     pub fn read(args: &Value) -> Result<Self, Vec<GuestFault>> {
         let (read, faults) = Self::read_in_part(args);
         if faults.is_empty() { Ok(read) } else { Err(faults) }
     }
 
-    /// Reads what can be read, and tells what is wrong with the rest.
+    /// Reads what can be read, and returns what is wrong with the rest.
     pub(crate) fn read_in_part(args: &Value) -> (Self, Vec<GuestFault>) {
         let (mut read, mut faults) = (Self::default(), Vec::new());
         let Some(fields) = args.as_object() else {
@@ -125,7 +125,7 @@ impl GuestArgs {
     }
 }
 
-/// The name of a field as it is written in the arguments.
+/// The name of a field as spelled in the arguments.
 pub(crate) fn field<'a>(args: &'a Value, name: &str) -> Option<&'a str> {
     args.as_object()?.keys().map(String::as_str).find(|key| key.eq_ignore_ascii_case(name))
 }

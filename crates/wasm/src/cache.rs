@@ -1,4 +1,4 @@
-//! Compiled guests on disk: compiling one takes half a second or more, loading what was compiled a few milliseconds.
+//! A cache of compiled guests on disk: compiling one takes half a second or more, loading a compiled one a few milliseconds.
 
 use crate::fetch::sha256;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use tracing::{debug, warn};
 use wasmtime::{Engine, Module};
 
-/// Length of the digest behind the compiled code.
+/// Length of the digest that follows the compiled code.
 const DIGEST_BYTES: usize = 64;
 
-/// Where compiled guests are kept where nobody says otherwise: `SECONDMATE_GUEST_CACHE`, or a folder among the user's caches. None
-/// where there is neither.
+/// Where compiled guests are kept by default: `SECONDMATE_GUEST_CACHE`, or a folder in the user's cache directory. `None` if there is
+/// neither.
 #[must_use]
 pub fn default_cache_folder() -> Option<PathBuf> {
     let folder = |variable: &str| std::env::var_os(variable).filter(|v| !v.is_empty()).map(PathBuf::from);
@@ -21,7 +21,7 @@ pub fn default_cache_folder() -> Option<PathBuf> {
         .or_else(|| folder("HOME").map(|home| home.join(".cache/secondmate/guests")))
 }
 
-/// The module of these bytes, compiled or as it was compiled before. That the cache cannot be used is no error.
+/// The module for these bytes, compiled now or taken from the cache. If the cache cannot be used, that is not an error.
 pub(crate) fn compile(engine: &Engine, bytes: &[u8], folder: Option<&Path>) -> wasmtime::Result<Module> {
     let Some(folder) = folder.filter(|folder| is_private(folder)) else { return Module::new(engine, bytes) };
     let mut hasher = DefaultHasher::new();
@@ -38,12 +38,12 @@ pub(crate) fn compile(engine: &Engine, bytes: &[u8], folder: Option<&Path>) -> w
     Ok(module)
 }
 
-/// Whether a folder of this owner and mode is one to which only this user can write: whoever owns it may put anything into it.
+/// Whether a folder with this owner and mode can be written to only by this user: whoever owns it may put anything into it.
 fn is_private_to(user: u32, owner: u32, mode: u32) -> bool {
     owner == user && mode & 0o022 == 0
 }
 
-/// Whether nobody else can have put something into the folder. It is made where it is not there.
+/// Whether nobody else can have put anything into the folder. It is created if it does not exist.
 fn is_private(folder: &Path) -> bool {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
     let checked = made.and_then(|()| std::fs::metadata(folder));
@@ -78,7 +78,7 @@ fn write(file: &Path, code: &[u8]) -> io::Result<()> {
     std::fs::rename(&half, file)
 }
 
-/// What was compiled before, where it is whole.
+/// The compiled module from the cache, if it is intact.
 fn read(engine: &Engine, file: &Path) -> Option<Module> {
     let bytes = std::fs::read(file).ok()?;
     let (code, digest) = bytes.split_at_checked(bytes.len().checked_sub(DIGEST_BYTES)?)?;
@@ -87,8 +87,8 @@ fn read(engine: &Engine, file: &Path) -> Option<Module> {
         return None;
     }
     #[allow(unsafe_code, reason = "there is no other way to load compiled code")]
-    // SAFETY: the code is what `Module::serialize` gave: the folder is one that only this user can write to, and whoever can write
-    // there can replace this program as well. The digest finds what was cut off or damaged, the engine what another version wrote.
+    // SAFETY: the code is the output of `Module::serialize`: only this user can write to the folder, and whoever can write there can
+    // replace this program as well. The digest detects truncated or damaged files, the engine those written by another version.
     let module = unsafe { Module::deserialize(engine, code) };
     module.ok()
 }

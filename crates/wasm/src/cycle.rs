@@ -1,15 +1,18 @@
-//! A guest's part of a scheduling cycle.
+//! A guest's part in a scheduling cycle.
 //!
 //! What a guest remembers of a cycle is in its memory, where nobody can copy it. So a copy of the state of a cycle (preemption and
 //! nominated pods try things out on one) shares the instance until something is to change in it; then it gets an instance of its own,
-//! which is brought to the same state by the same calls: PreFilter, and each pod that was added or removed since.
+//! which is brought to the same state by the same calls: PreFilter, PreScore if it was asked, and each pod that was added or removed
+//! since, in the order in which they came.
 
+use crate::exports::Export;
+use crate::host::About;
 use crate::pool::Slot;
 use secondmate_model::{Atom, NodeInfo, Pod};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Of all guests of a profile, by plugin name.
+/// The cycles of all guests of a profile, by plugin name.
 #[derive(Clone, Default)]
 pub(crate) struct Cycles(Vec<(Atom, Cycle)>);
 
@@ -30,42 +33,70 @@ impl Cycles {
     }
 }
 
-/// Of one guest.
+/// The cycle of one guest.
 #[derive(Clone)]
 pub(crate) struct Cycle {
-    /// None where there are no instances, since a record answers.
+    /// `None` if there are no instances, because a record provides the answers.
     pub slot: Option<Arc<Slot>>,
-    /// What was tried out in this copy of the state.
-    pub edits: Vec<Edit>,
+    /// What the guest was told in this copy of the state since PreFilter.
+    pub told: Vec<Step>,
     /// Scores that the guest gave in one call.
     pub scores: Option<Arc<NodeScores>>,
 }
 
 impl Cycle {
     pub fn new(slot: Option<Arc<Slot>>) -> Self {
-        Self { slot, edits: Vec::new(), scores: None }
+        Self { slot, told: Vec::new(), scores: None }
+    }
+
+    /// Notes what the guest was told, of this copy of the state and of its instance, which other copies may share.
+    pub fn note(&mut self, step: Step) {
+        if let Some(slot) = &self.slot {
+            slot.held().told.push(step.clone());
+        }
+        self.told.push(step);
     }
 }
 
-/// A pod that was added to a node, or removed from it, in one copy of the state.
+/// A call from which the guest's state follows: a pod that was added to a node or removed from it, or the feasible nodes. An evaluation
+/// asks PreScore a few times at most, so that the list of them stays short.
 #[derive(Clone)]
-pub(crate) struct Edit {
-    pub added: bool,
-    pub target: Arc<Pod>,
-    pub node: Atom,
+pub(crate) struct Step {
+    pub export: Export,
+    target: Option<Arc<Pod>>,
+    node: Option<Atom>,
+    feasible: Option<Arc<str>>,
+}
+
+impl Step {
+    pub fn new(export: Export, of: &About<'_>) -> Self {
+        let (target, node, feasible) = (of.target.cloned(), of.node.cloned(), of.feasible.cloned());
+        Self { export, target, node, feasible }
+    }
+
+    /// The pod that was added or removed.
+    pub fn target(&self) -> Option<&Arc<Pod>> {
+        self.target.as_ref()
+    }
+
+    /// The same once more, in a call that begins so.
+    pub fn again<'a>(&'a self, begin: &About<'a>) -> About<'a> {
+        let (target, node, feasible) = (self.target.as_ref(), self.node.as_ref(), self.feasible.as_ref());
+        About { target, node, feasible, ..*begin }
+    }
 }
 
 /// Scores of the feasible nodes of a cycle.
 pub(crate) struct NodeScores {
-    /// Addresses of the nodes, which stay where they are for the cycle.
+    /// Addresses of the nodes, which do not move during the cycle.
     nodes: Vec<usize>,
     scores: Vec<i64>,
-    /// Nodes are asked about in their order, most of the time.
+    /// Usually, scores are asked for in the order of the nodes.
     next: AtomicUsize,
 }
 
 impl NodeScores {
-    /// One score for each node.
+    /// One score per node.
     pub fn new(nodes: &[Arc<NodeInfo>], scores: Vec<i64>) -> Self {
         let nodes = nodes.iter().map(|node| Arc::as_ptr(node).addr()).collect();
         Self { nodes, scores, next: AtomicUsize::new(0) }

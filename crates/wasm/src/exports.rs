@@ -1,4 +1,4 @@
-//! What a guest exports: which extension points it has, and whether it has them in the right form.
+//! What a guest exports: which extension points it implements, and whether the functions have the right signatures.
 
 use crate::LoadError;
 use secondmate_framework::ExtensionPoint;
@@ -11,7 +11,7 @@ use wasmtime::{ExternType, Module, ValType};
 pub(crate) enum Export {
     Enqueue,
     PreFilter,
-    /// Our own: what verdicts and scores follow from, for one pod.
+    /// Our own: what verdicts and scores depend on, for one pod.
     Reading,
     AddPod,
     RemovePod,
@@ -19,7 +19,7 @@ pub(crate) enum Export {
     PostFilter,
     PreScore,
     Score,
-    /// Our own: the scores of all feasible nodes in one call.
+    /// Our own: the scores of all feasible nodes in a single call.
     ScoreNodes,
     NormalizeScore,
     Reserve,
@@ -74,7 +74,7 @@ impl Export {
         }
     }
 
-    /// What it returns, as the message about a wrong signature writes it.
+    /// Its result, as written in the message about a wrong signature.
     fn result(self) -> &'static str {
         match self {
             Self::Enqueue | Self::Unreserve | Self::PostBind => "()",
@@ -84,7 +84,7 @@ impl Export {
     }
 }
 
-/// The exports of a guest, a set. In a record it is a list of their names.
+/// The set of a guest's exports. In a record it is a list of their names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "Vec<String>", try_from = "Vec<String>")]
 pub(crate) struct Exports(u32);
@@ -118,10 +118,15 @@ impl Exports {
         exports.iter().any(|export| self.has(*export))
     }
 
-    /// Whether the guest is asked after a node was chosen, so that its state has to outlast the cycle.
+    /// Whether the guest is called after a node was chosen, so that its state has to outlive the cycle.
     pub fn outlive_the_cycle(self) -> bool {
         use Export::{Bind, Permit, PostBind, PreBind, Reserve, Unreserve};
         self.has_any(&[Reserve, Unreserve, Permit, PreBind, Bind, PostBind])
+    }
+
+    /// Whether an instance may serve one cycle after the other: pods that were tried out in it are forgotten in PreFilter, and only there.
+    pub fn forget(self) -> bool {
+        self.has(Export::PreFilter) || !self.has_any(&[Export::AddPod, Export::RemovePod])
     }
 
     /// Where it acts, in the order of the extension points.
@@ -147,8 +152,8 @@ impl Exports {
     /// The exports of a module.
     ///
     /// # Errors
-    /// It has no memory, a function has the wrong form, or what it has does not make a plugin: the texts are upstream's. Upstream
-    /// also refuses eight combinations by mistake (such as Reserve with Permit alone); they are taken here.
+    /// It has no memory, a function has the wrong signature, or its exports do not make a plugin: the texts are upstream's. Upstream also
+    /// rejects eight combinations by mistake (such as Reserve with Permit alone); they are accepted here.
     pub fn of(module: &Module) -> Result<Self, LoadError> {
         if !matches!(module.get_export("memory"), Some(ExternType::Memory(_))) {
             return Err(LoadError::NoMemory);

@@ -1,4 +1,4 @@
-//! Gets a guest's bytes from where its URL says.
+//! Fetches a guest's bytes from its URL.
 
 use crate::LoadError;
 use secondmate_model::url::shown;
@@ -7,19 +7,19 @@ use std::fmt::Write;
 use std::io::Read;
 use std::time::Duration;
 
-/// Largest guest: those that are known have one or two MiB.
+/// Maximum size of a guest: known ones have one or two MiB.
 const BYTES_MAX: u64 = 64 << 20;
-/// Longest download.
+/// Maximum duration of a download.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The bytes behind a URL.
+/// The bytes at a URL.
 pub(crate) fn fetch(url: &str, checksum: Option<&str>) -> Result<Vec<u8>, LoadError> {
     let shown = shown(url);
-    // The client may name the URL as well.
+    // The client's error may contain the URL as well.
     let read = |error: String| LoadError::Reading { url: shown.clone(), error: error.replace(url, &shown) };
     let (scheme, _) = url.split_once(':').ok_or_else(|| LoadError::Url(format!("invalid URL: {shown}")))?;
     let bytes = match scheme {
-        // As upstream has it: what follows is a path, so that `file://../guest.wasm` is one too.
+        // As upstream: what follows is a path, so that `file://../guest.wasm` works too.
         "file" => file(url.strip_prefix("file://").unwrap_or_default()).map_err(read)?,
         "http" | "https" => download(url).map_err(read)?,
         other => return Err(LoadError::Url(format!("unsupported URL scheme: {other}"))),
@@ -82,7 +82,7 @@ mod tests {
     fn errors_show_a_url_without_credentials_and_query() {
         let told = |url: &str| fetch(url, None).expect_err(url).to_string();
         for url in [
-            // Nobody listens.
+            // Nothing listens there.
             "http://me:s3cret@127.0.0.1:1/guest.wasm?token=s3cret#s3cret",
             "https://me:s3cret@127.0.0.1:1/guest.wasm?token=s3cret",
             "http://me:s3cret@[/guest.wasm",

@@ -1,14 +1,14 @@
-//! The reader of objects that guests are handed, for fuzzing: no part of the crate's interface.
+//! The parser of the objects passed to guests, for fuzzing. Not part of the crate's interface.
 
 use crate::protobuf::encode;
 
-/// The protobuf of an object, a `Pod` or a `Node`, from its JSON text.
+/// Encodes an object, a `Pod` or a `Node`, from its JSON text to protobuf.
 ///
 /// # Errors
-/// The text is no such object.
+/// The text is not such an object.
 ///
 /// # Panics
-/// The kind is another one.
+/// If the kind is a different one.
 pub fn object(kind: &str, text: &str) -> Result<Vec<u8>, String> {
     encode(kind, text).map_err(|error| error.to_string())
 }

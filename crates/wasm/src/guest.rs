@@ -1,4 +1,4 @@
-//! Guests: read, checked and compiled once, however many plugins are made of them; or as a record has them.
+//! Guests: read, checked and compiled once, however many plugins are made from them; or described by a record.
 
 use crate::args::{self, GuestArgs};
 use crate::exports::Exports;
@@ -19,7 +19,7 @@ use wasmtime::{Config, Engine, InstancePre, Linker, Module, Store, StoreLimits};
 /// URL and checksum of a guest.
 type Source = (String, Option<String>);
 
-/// Loads guests and makes plugins of them.
+/// Loads guests and makes plugins from them.
 pub struct Guests {
     from: Origin,
     recorder: Option<Arc<Recorder>>,
@@ -28,7 +28,7 @@ pub struct Guests {
 /// Where guests come from.
 enum Origin {
     Files(Files),
-    /// They are not there; what they answered is.
+    /// They are not available; their recorded answers are.
     Record(Arc<GuestAnswers>),
 }
 
@@ -39,7 +39,7 @@ struct Files {
     compiled: Mutex<BTreeMap<Source, Arc<Compiled>>>,
 }
 
-/// A module, ready to be instantiated.
+/// A module that is ready to be instantiated.
 pub(crate) struct Compiled {
     pub module: InstancePre<Host>,
     pub exports: Exports,
@@ -52,14 +52,14 @@ impl Compiled {
     }
 }
 
-/// What a guest may ask for: what it does not import need not be prepared.
+/// What a guest may ask for: what it does not import does not have to be prepared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Imports {
-    /// Nodes of the snapshot.
+    /// The nodes of the snapshot.
     pub nodes: bool,
     /// The names of the feasible nodes.
     pub feasible: bool,
-    /// Any object in full.
+    /// Any complete object.
     pub objects: bool,
 }
 
@@ -72,14 +72,14 @@ pub(crate) struct Guest {
 }
 
 impl Guests {
-    /// Nothing is loaded yet. Compiled guests are kept in the folder, where one is given.
+    /// Nothing has been loaded yet. Compiled guests are cached in the folder, if one is given.
     ///
     /// # Errors
-    /// This machine cannot run compiled WebAssembly, in words.
+    /// This machine cannot run compiled WebAssembly; the text says why.
     pub fn new(cache: Option<PathBuf>) -> Result<Self, String> {
         let mut config = Config::new();
         config.consume_fuel(true);
-        // The same answers on every machine.
+        // The results are the same on every machine.
         config.cranelift_nan_canonicalization(true);
         config.relaxed_simd_deterministic(true);
         let engine = Engine::new(&config).map_err(|error| format!("{error:#}"))?;
@@ -88,26 +88,26 @@ impl Guests {
         Ok(Self { from: Origin::Files(files), recorder: None })
     }
 
-    /// The same guests; all that they answer is recorded.
+    /// The same guests, but all their answers are recorded.
     #[must_use]
     pub fn recorded(self, recorder: Arc<Recorder>) -> Self {
         Self { recorder: Some(recorder), ..self }
     }
 
-    /// The guests of a record: they answer what they answered then, and no file is read.
+    /// The guests of a record: they give the recorded answers, and no file is read.
     #[must_use]
     pub fn of_record(record: GuestAnswers) -> Self {
         Self { from: Origin::Record(Arc::new(record)), recorder: None }
     }
 
-    /// The extension points at which the guest of these arguments acts. It is loaded, started and asked for its events, as when a plugin
-    /// is made of it.
+    /// The extension points that the guest with these arguments implements. It is loaded, started and asked for its events, as it is when a
+    /// plugin is made from it.
     ///
     /// # Errors
-    /// All that is wrong with the arguments, or what is wrong with the guest.
+    /// Everything that is wrong with the arguments, or what is wrong with the guest.
     pub fn check(&self, name: &str, args: &Value) -> Result<Vec<ExtensionPoint>, Vec<GuestFault>> {
         let (read, mut faults) = GuestArgs::read_in_part(args);
-        // Which guest is meant may be known although something else is wrong.
+        // It may be known which guest is meant even if something else is wrong.
         let known = !read.url.is_empty() && !faults.iter().any(|fault| fault.is_of(args::CHECKSUM_FIELD));
         let mut points = Vec::new();
         match &self.from {
@@ -130,7 +130,8 @@ impl Guests {
         if faults.is_empty() { Ok(points) } else { Err(faults) }
     }
 
-    /// Makes a plugin of the guest of these arguments. One instance is made at once, so that a guest that does not start is found now.
+    /// Makes a plugin from the guest with these arguments. One instance is created at once, so that a guest that does not start is detected
+    /// now.
     ///
     /// # Errors
     /// The arguments are wrong, or the guest cannot be loaded, started, or asked for its events.
@@ -183,7 +184,7 @@ impl Files {
         Ok(compiled)
     }
 
-    /// Checks that the module is a guest of this host.
+    /// Checks that the module is a guest for this host.
     fn check(&self, module: &Module) -> Result<Compiled, LoadError> {
         let exports = Exports::of(module)?;
         let shared = Shared {

@@ -1,4 +1,4 @@
-//! What a guest sees: the state behind its imports, and the imports.
+//! The guest's view: its imports, and the state behind them.
 
 mod api;
 mod klog;
@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use wasmtime::{Engine, Linker, Memory, StoreLimits};
 
-/// Of what a guest writes to standard output and error in one call, so much is kept: the beginning.
+/// How much is kept of what a guest writes to standard output and error in one call: the beginning.
 const OUTPUT_BYTES_MAX: usize = 4096;
 
 /// What all instances of a guest share.
@@ -32,26 +32,26 @@ pub(crate) struct Shared {
     pub config: String,
     /// Command line.
     pub args: Vec<String>,
-    /// Least severity that is logged.
+    /// Minimum severity that is logged.
     pub log_severity: i32,
-    /// The profile that it serves.
+    /// The profile in which it runs.
     pub handle: Handle,
-    /// Nodes as the snapshot has them.
+    /// The nodes of the snapshot.
     pub mirror: Mutex<Mirror>,
 }
 
-/// What a call is about: what is not given reads as empty.
+/// What a call is about; what is not set reads as empty.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct About<'a> {
     /// The time of the cycle.
     pub now: Timestamp,
-    /// The pod that is scheduled.
+    /// The pod being scheduled.
     pub pod: Option<&'a Arc<Pod>>,
-    /// The pod that is added or removed.
+    /// The pod being added or removed.
     pub target: Option<&'a Arc<Pod>>,
-    /// The node that is judged or was chosen.
+    /// The node being judged, or the chosen node.
     pub node: Option<&'a Atom>,
-    /// JSON list of the names of the feasible nodes.
+    /// JSON list of the feasible nodes' names.
     pub feasible: Option<&'a Arc<str>>,
     /// JSON object from node to status code.
     pub statuses: Option<&'a str>,
@@ -59,12 +59,12 @@ pub(crate) struct About<'a> {
     pub scores: Option<&'a str>,
 }
 
-/// What an instance can ask during a call.
+/// What an instance can ask for during a call.
 #[derive(Default)]
 struct Asked {
     pod: Option<Arc<Pod>>,
     target: Option<Arc<Pod>>,
-    /// A text and no atom: most calls differ in the node alone, and the counts of atoms are shared by threads.
+    /// A string rather than an atom: most calls differ only in the node, and the reference counts of atoms are shared between threads.
     node: String,
     feasible: Option<Arc<str>>,
     statuses: String,
@@ -72,7 +72,7 @@ struct Asked {
 }
 
 impl Asked {
-    /// Of the next call. What is the same as in the last one stays.
+    /// Sets the subject of the next call. What is the same as in the last call is kept.
     fn set(&mut self, of: &About<'_>) {
         set_shared(&mut self.pod, of.pod);
         set_shared(&mut self.target, of.target);
@@ -98,13 +98,13 @@ fn set_text(old: &mut String, new: &str) {
     old.push_str(new);
 }
 
-/// What a call left beside its result.
+/// What a call produced besides its result.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Results {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// PreFilter: the only nodes worth looking at.
+    /// PreFilter: the only nodes worth considering.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nodes: Option<Vec<String>>,
     /// Enqueue: resource and action of each event.
@@ -118,13 +118,13 @@ pub(crate) struct Results {
     pub scores: Option<BTreeMap<String, i64>>,
 }
 
-/// What a guest did during a call that others see.
+/// Effects of a guest's call that are visible to others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Done {
-    /// It had an event written about a pod of the call, here by its UID.
+    /// It requested an event about one of the call's pods, identified here by its UID.
     Event { uid: String, warning: bool, reason: String, action: String, note: String },
-    /// It rejected a pod that waits on permit.
+    /// It rejected a pod that is waiting on permit.
     Reject(String),
 }
 
@@ -134,19 +134,19 @@ pub(crate) struct Host {
     pub limits: StoreLimits,
     /// The guest's memory, once it is instantiated.
     pub memory: Option<Memory>,
-    /// Of the call that runs.
+    /// For the current call.
     asked: Asked,
-    /// Of the call that runs.
+    /// For the current call.
     pub results: Results,
-    /// What it did since somebody last took note; as long as the queues of the handle at most, which refuse what is more.
+    /// What it has done since this was last taken; bounded by the handle's queues, which refuse any excess.
     pub done: Vec<Done>,
     /// What it wrote to standard output and error in this call.
     pub output: Vec<u8>,
     /// The time of the cycle.
     pub now: Timestamp,
-    /// What the guest waited beyond that, in nanoseconds: nothing really waits.
+    /// How long the guest has waited beyond that, in nanoseconds: nothing really waits.
     pub slept: u64,
-    /// State of the random numbers: the same in every instance, so that the same calls give the same answers.
+    /// State of the random number generator: the same in every instance, so that the same calls give the same answers.
     pub random: u64,
     /// The pod that was encoded last.
     encoded: Option<(Arc<Pod>, Arc<[u8]>)>,
@@ -162,7 +162,7 @@ impl Host {
             results: Results::default(),
             done: Vec::new(),
             output: Vec::new(),
-            // Go takes a clock that stands at zero for a broken one.
+            // Go considers a clock that reads zero broken.
             now: Timestamp { nanos: 1 },
             slept: 0,
             random: 0,
@@ -170,7 +170,7 @@ impl Host {
         }
     }
 
-    /// The pod as protobuf; nothing where there is none. It is encoded once as long as it stays the same.
+    /// The pod as protobuf; empty if there is none. It is encoded once as long as it remains the same.
     fn encoded(&mut self, pod: Option<Arc<Pod>>) -> Arc<[u8]> {
         let Some(pod) = pod else { return Arc::new([]) };
         if let Some((of, bytes)) = &self.encoded
@@ -183,24 +183,24 @@ impl Host {
         bytes
     }
 
-    /// Gets ready for a call.
+    /// Prepares for a call.
     pub fn begin(&mut self, of: &About<'_>) {
         self.asked.set(of);
-        // A binding has no time of its own, and a clock does not go back.
+        // A binding has no time of its own, and a clock must not go backwards.
         self.now = self.now.max(of.now);
         self.slept = 0;
         self.results = Results::default();
         self.output.clear();
     }
 
-    /// Keeps what the guest wrote, up to a limit.
+    /// Keeps the guest's output, up to a limit.
     fn write_output(&mut self, bytes: &[u8]) {
         let left = OUTPUT_BYTES_MAX - self.output.len();
         self.output.extend_from_slice(&bytes[..bytes.len().min(left)]);
     }
 }
 
-/// Every import that this host has.
+/// All imports that this host provides.
 pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
     api::add(&mut linker)?;

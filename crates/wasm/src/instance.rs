@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use wasmtime::{Error, Store, StoreLimitsBuilder, Trap, TypedFunc};
 
-/// Most tables of an instance, and elements of each.
+/// Maximum number of tables in an instance, and of elements in each.
 const TABLES_MAX: usize = 16;
 const TABLE_ELEMENTS_MAX: usize = 1 << 20;
-/// Longest key of a reading: it is kept for each kind of pods.
+/// Maximum length of a reading's key: it is kept for each class of pods.
 const KEY_BYTES_MAX: usize = 4096;
 
 /// A call that did not return: the instance must not be used again.
@@ -26,20 +26,20 @@ pub(crate) struct CallError {
 }
 
 impl CallError {
-    /// An error that is the host's.
+    /// An error on the host's side.
     fn new(export: Export, cause: impl Into<String>) -> Self {
         Self { export: export.name(), output: String::new(), cause: cause.into() }
     }
 }
 
-/// A guest in memory. Whoever has it calls it; after an error it is of no use any more.
+/// A guest in memory. Its owner calls it; after an error it must not be used again.
 pub(crate) struct Instance {
     store: Store<Host>,
-    /// Each at the place of its [`Export`].
+    /// Each at the index of its [`Export`].
     functions: Vec<Function>,
 }
 
-/// An exported function, by what it returns.
+/// An exported function, by its result type.
 enum Function {
     Missing,
     Plain(TypedFunc<(), ()>),
@@ -48,7 +48,7 @@ enum Function {
 }
 
 impl Instance {
-    /// Makes an instance and lets it prepare itself.
+    /// Creates an instance and lets it initialise itself.
     pub fn new(guest: &Guest) -> Result<Self, LoadError> {
         let limits = StoreLimitsBuilder::new()
             .memory_size(guest.memory_bytes_max)
@@ -71,12 +71,12 @@ impl Instance {
         store.set_fuel(guest.fuel_per_call)?;
         let instance = guest.compiled.module.instantiate(&mut *store)?;
         store.data_mut().memory = instance.get_memory(&mut *store, "memory");
-        // A library of Go prepares itself by `_initialize`, a program of TinyGo by `_start`.
+        // Go libraries initialise themselves in `_initialize`, TinyGo programs in `_start`.
         for name in ["_initialize", "_start"] {
             let Ok(start) = instance.get_typed_func::<(), ()>(&mut *store, name) else { continue };
             match start.call(&mut *store, ()) {
                 Ok(()) => {}
-                // A program that has come to its end is as good as one that has returned.
+                // A program that exits successfully is as good as one that returns.
                 Err(error) if error.downcast_ref::<Exit>() == Some(&Exit(0)) => {}
                 Err(error) => return Err(error),
             }
@@ -92,7 +92,7 @@ impl Instance {
         Ok(Export::ALL.into_iter().map(function).collect())
     }
 
-    /// Calls an export. One that is not there succeeds.
+    /// Calls an export. If it does not exist, the call succeeds.
     pub fn call(&mut self, export: Export, guest: &Guest, of: &About<'_>) -> Result<Reply, CallError> {
         if matches!(self.functions[export as usize], Function::Missing) {
             return Ok(Reply::default());
@@ -108,7 +108,7 @@ impl Instance {
         Ok(reply)
     }
 
-    /// Calls an export of which nothing counts but what it returns, and why. This is what is called for each node: it copies no more.
+    /// Calls an export of which only the result and the reason matter. This is what is called for each node, so it copies nothing else.
     pub fn number(
         &mut self,
         export: Export,
@@ -121,7 +121,7 @@ impl Instance {
         Ok((value, std::mem::take(&mut host.results.reason)))
     }
 
-    /// The list of numbers at a place in the guest's memory: pointer in the upper half, length in bytes in the lower.
+    /// The list of numbers at a location in the guest's memory: pointer in the upper half, length in bytes in the lower.
     fn numbers(&self, export: Export, at: i64) -> Result<Vec<i32>, CallError> {
         let bytes = self.memory(high(at), low(at));
         let bytes = bytes.ok_or_else(|| CallError::new(export, "the scores are outside of its memory"))?;
@@ -132,7 +132,7 @@ impl Instance {
         Ok(numbers.iter().map(|number| i32::from_le_bytes(*number)).collect())
     }
 
-    /// The key at a place in the guest's memory, likewise; nothing for -1.
+    /// The key at a location in the guest's memory, in the same form; `None` for -1.
     fn key(&self, export: Export, at: i64) -> Result<Option<Vec<u8>>, CallError> {
         if at == -1 {
             return Ok(None);
@@ -146,12 +146,12 @@ impl Instance {
         Ok(Some(bytes.to_vec()))
     }
 
-    /// What the guest did since this was last asked.
+    /// What the guest has done since this was last called.
     pub fn take_done(&mut self) -> Vec<Done> {
         std::mem::take(&mut self.store.data_mut().done)
     }
 
-    /// What it returns; what it said besides is in the host.
+    /// Returns the function's result; anything else that the guest reported is in the host.
     fn run(&mut self, export: Export, guest: &Guest, of: &About<'_>) -> Result<i64, CallError> {
         let Self { store, functions } = self;
         store.data_mut().begin(of);
@@ -168,7 +168,7 @@ impl Instance {
         })
     }
 
-    /// What the guest has at this place in its memory; nothing where that is outside.
+    /// The contents of this part of the guest's memory; `None` if it is out of bounds.
     fn memory(&self, pointer: i32, length: i32) -> Option<&[u8]> {
         let unsigned = |number: i32| usize::try_from(u32::from_le_bytes(number.to_le_bytes())).ok();
         let (start, length) = (unsigned(pointer)?, unsigned(length)?);
@@ -176,22 +176,22 @@ impl Instance {
     }
 }
 
-/// What came back from a call.
+/// What a call returned.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Reply {
-    /// What the export returned: a status alone, or two numbers in one.
+    /// What the export returned: a single status, or two numbers in one.
     pub value: i64,
-    /// The list that it returned the place of: a status, and a score for each node.
+    /// The list whose location it returned: a status, and a score for each node.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub numbers: Vec<i32>,
-    /// The key that it returned the place of.
+    /// The key whose location it returned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Vec<u8>>,
     #[serde(flatten)]
     pub results: Results,
 }
 
-/// Why a guest stopped, without the list of its functions that led there.
+/// Why a guest stopped, without the backtrace.
 fn cause(error: &Error, fuel: u64) -> String {
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => format!(

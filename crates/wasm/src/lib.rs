@@ -1,19 +1,18 @@
-//! WebAssembly guests: plugins compiled to WebAssembly by the ABI of kube-scheduler-wasm-extension, unmodified.
+//! WebAssembly guests: plugins compiled to WebAssembly against the ABI of kube-scheduler-wasm-extension, unmodified.
 //!
-//! A guest is a core module. It exports a function for each extension point at which it acts (`filter`, `score`, …), without
-//! parameters; what it wants to know it asks for by imports, and what it has to say beyond a number it hands over by imports.
-//! [`Guests`] loads and compiles guests, and makes a plugin of each.
+//! A guest is a core module. It exports a function without parameters for each extension point that it implements (`filter`, `score`, …);
+//! it calls imports to ask for what it wants to know, and to return anything beyond a number. [`Guests`] loads and compiles guests, and
+//! makes a plugin from each.
 //!
-//! What it holds: compiled guests, and for each plugin a pool of instances. The memory of an instance holds the guest's state of a
-//! cycle, so an instance belongs to one cycle, and to the binding that follows where the guest is asked there
-//! (module `cycle`). What bounds it: memory for each instance, instances for each plugin, and fuel for each call. Fuel counts what the
-//! guest executes, so a guest is stopped at the same place each time; there is no clock here. What it must never know: how nodes
-//! are chosen, and clusters.
+//! State: compiled guests, and for each plugin a pool of instances. An instance's memory holds the guest's state for a cycle, so an
+//! instance belongs to one cycle, and to the binding that follows if the guest is called there (module `cycle`). Bounds: memory per
+//! instance, instances per plugin, and fuel per call. Fuel counts what the guest executes, so a guest is stopped at the same place each
+//! time; there is no clock here. What this crate must never know: how nodes are chosen, and clusters.
 //!
-//! What guests answer can be recorded (`secondmate_record`); [`GuestAnswers`] of a record answer in their place, so that what was decided with
-//! a guest is decided again without its file.
+//! The answers of guests can be recorded (`secondmate_record`); the [`GuestAnswers`] of a record stand in for the guests, so that decisions
+//! made with a guest can be repeated without its file.
 //!
-//! A guest has no file, no network and no environment, and it sees the time of the cycle.
+//! A guest has no files, no network and no environment, and it sees the time of the cycle.
 
 mod args;
 mod cache;
@@ -39,10 +38,10 @@ pub use guest::Guests;
 pub use plugin::GuestPlugin;
 pub use record::GuestAnswers;
 
-/// What is wrong with the arguments of a guest, or with the guest.
+/// What is wrong with a guest's arguments, or with the guest itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestFault {
-    /// The field of the arguments that is at fault, as it is written there; `None` where it is no single one.
+    /// The argument field that is at fault, spelled as in the arguments; `None` if it is not a single one.
     pub field: Option<String>,
     /// What is wrong, and what to do.
     pub reason: String,
@@ -65,17 +64,17 @@ impl GuestFault {
 impl std::fmt::Display for GuestFault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.field {
-            // Texts of upstream name the field themselves.
+            // Upstream's texts contain the field name themselves.
             Some(field) if !self.reason.starts_with("wasm: ") => write!(f, "{field}: {}", self.reason),
             _ => f.write_str(&self.reason),
         }
     }
 }
 
-/// Why a guest cannot be loaded. The texts that upstream has are upstream's.
+/// Why a guest cannot be loaded. Where upstream has a text, it is used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
-    /// The URL is none that guests are loaded from.
+    /// Guests cannot be loaded from this URL.
     #[error("{0}; give guestURL as file://PATH, http://… or https://…")]
     Url(String),
     /// It cannot be read.
@@ -88,7 +87,7 @@ pub enum LoadError {
         /// What happened.
         error: String,
     },
-    /// It is another one than the configuration means.
+    /// It is not the file that the configuration specifies.
     #[error(
         "wasm: error reading guestURL {url}: its checksum is sha256:{found}, not {wanted}: it is another file than the one that was meant; \
          correct guestURL, or guestChecksum where this file is the right one"
@@ -96,18 +95,18 @@ pub enum LoadError {
     Checksum {
         /// The URL, without credentials and query.
         url: String,
-        /// The digest of what is there.
+        /// The digest of what was found.
         found: String,
         /// `sha256:` and the digest that it should have.
         wanted: String,
     },
-    /// It is no WebAssembly, or uses what this host does not have.
+    /// It is not WebAssembly, or uses features that this host does not have.
     #[error("wasm: error compiling guest: {0}; build it as a core module (not a component)")]
     Compiling(String),
     /// It has no memory that the host could read.
     #[error("wasm: guest doesn't export memory[memory]; export its memory under the name `memory`")]
     NoMemory,
-    /// An exported function has other parameters or results than it must have.
+    /// An exported function has the wrong parameters or results.
     #[error("wasm: guest exports the wrong signature for func[{export}]. should be () -> {result}")]
     Signature {
         /// The function.
@@ -120,7 +119,7 @@ pub enum LoadError {
         "wasm: guest does not export any plugin functions; export filter, score, reserve, permit or bind"
     )]
     NoPlugin,
-    /// It exports only what helps others.
+    /// It exports only auxiliary functions.
     #[error("wasm: filter, score, reserve, permit or bind must be exported")]
     NoMainPoint,
     /// An export makes no sense without another one.
@@ -131,7 +130,7 @@ pub enum LoadError {
         /// What it lacks.
         needed: &'static str,
     },
-    /// It imports functions that this host does not have.
+    /// It imports functions that this host does not provide.
     #[error(
         "wasm: guest imports {}, which this host does not have: build it for kube-scheduler-wasm-extension after v0.1.0, and without file or network access",
         .0.join(", ")
@@ -142,7 +141,7 @@ pub enum LoadError {
         "failed to create a guest pool: wasm: instantiate error: {0}\n(it fails before it is asked anything: correct the guest, or what its args hand to it)"
     )]
     Instantiate(String),
-    /// It fails when it is asked for its events.
+    /// It fails when asked for its events.
     #[error(
         "{0}\n(it fails when it is asked for its events: correct the guest, or what its args hand to it)"
     )]
@@ -150,7 +149,7 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// The field of the arguments that is at fault.
+    /// The argument field that is at fault.
     fn field(&self) -> &'static str {
         match self {
             Self::Checksum { .. } => args::CHECKSUM_FIELD,

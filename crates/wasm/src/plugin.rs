@@ -3,7 +3,7 @@
 mod points;
 
 use crate::LoadError;
-use crate::cycle::{Cycle, Cycles, Edit};
+use crate::cycle::{Cycle, Cycles, Step};
 use crate::exports::{Export, Exports};
 use crate::guest::{Guest, Imports};
 use crate::host::{self, About, Done};
@@ -18,7 +18,7 @@ use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use tracing::{debug, warn};
 
-/// A plugin whose work is done by a guest.
+/// A plugin implemented by a guest.
 pub struct GuestPlugin {
     name: Atom,
     source: Source,
@@ -27,21 +27,21 @@ pub struct GuestPlugin {
     handle: Handle,
     points: Vec<ExtensionPoint>,
     events: Vec<EventRegistration>,
-    /// The cycle of a pod for which the guest is asked without its PreFilter, which the profile has not got.
+    /// The cycle of a pod for which the guest is called without its PreFilter, because the profile does not enable it.
     loose: Mutex<Option<Loose>>,
-    /// The feasible nodes as they were told last.
+    /// The feasible nodes that were last passed on.
     told: Mutex<Told>,
 }
 
-/// Who answers.
+/// Where answers come from.
 enum Source {
-    /// The guest, and what it answers is written down where somebody wants that.
+    /// The guest; its answers are recorded if there is a recorder.
     Guest(Arc<Pool>, Option<Arc<Recorder>>),
     /// A record of what it answered.
     Record(Arc<GuestAnswers>),
 }
 
-/// Names of nodes, and the list of them in JSON.
+/// Names of nodes, and the JSON list of them.
 #[derive(Default)]
 struct Told {
     names: Vec<Atom>,
@@ -57,7 +57,7 @@ struct Loose {
 /// A pool with an instance, and resource and action of each event that the guest registers.
 type Started = (Arc<Pool>, Vec<(u32, u32)>);
 
-/// Makes the guest's first instance and asks it for its events.
+/// Creates the guest's first instance and asks it for its events.
 pub(crate) fn start(guest: Guest) -> Result<Started, LoadError> {
     let pool = Arc::new(Pool::new(guest)?);
     let mut instance = pool.take().map_err(LoadError::Instantiate)?;
@@ -68,7 +68,7 @@ pub(crate) fn start(guest: Guest) -> Result<Started, LoadError> {
 }
 
 impl GuestPlugin {
-    /// A plugin of the guest; with a recorder and the arguments that the record is to have, it is recorded.
+    /// A plugin for the guest; with a recorder, and the arguments to put in the record, its answers are recorded.
     pub(crate) fn new(guest: Guest, recorder: Option<(Arc<Recorder>, &Value)>) -> Result<Self, LoadError> {
         let (exports, imports) = (guest.compiled.exports, guest.compiled.imports);
         let (name, handle) = (guest.shared.name.clone(), guest.shared.handle.clone());
@@ -90,7 +90,7 @@ impl GuestPlugin {
         Ok(Self::make(name, source, (exports, imports), &events, handle))
     }
 
-    /// A plugin that answers what the guest answered.
+    /// A plugin that gives the guest's recorded answers.
     pub(crate) fn of_record(guest: &Described, record: Arc<GuestAnswers>, handle: &Handle) -> Self {
         let kind = (guest.exports, guest.imports);
         Self::make(Atom::new(&guest.name), Source::Record(record), kind, &guest.events, handle.clone())
@@ -132,7 +132,7 @@ impl GuestPlugin {
         self.exports.has(export)
     }
 
-    /// A place for an instance, where there are any.
+    /// A slot for an instance, if there are instances.
     fn slot(&self) -> Option<Arc<Slot>> {
         match &self.source {
             Source::Guest(pool, _) => Some(pool.slot()),
@@ -140,7 +140,7 @@ impl GuestPlugin {
         }
     }
 
-    /// Begins the guest's part of a cycle.
+    /// Begins the guest's part in a cycle.
     fn begin(&self, cx: &Context<'_>) -> Cycle {
         if self.imports.nodes
             && let Source::Guest(pool, _) = &self.source
@@ -150,7 +150,7 @@ impl GuestPlugin {
         Cycle::new(self.slot())
     }
 
-    /// The guest's part of the cycle, to be changed; it begins now where nobody has begun it.
+    /// The guest's part in the cycle, mutably; it begins now if it has not begun yet.
     fn enter<'s>(&self, cx: &Context<'_>, state: &'s mut CycleState, pod: &Arc<Pod>) -> &'s mut Cycle {
         if state.read::<Cycles>().and_then(|cycles| cycles.get(&self.name)).is_none() {
             let cycle = self.take_loose(pod, Some(cx.now)).unwrap_or_else(|| self.begin(cx));
@@ -177,8 +177,8 @@ impl GuestPlugin {
         if loose.as_ref().is_some_and(same) { loose.take().map(|l| l.cycle) } else { None }
     }
 
-    /// Does something with the guest's part of a cycle that cannot be changed here. Where nobody has begun it, it is kept aside for
-    /// the calls that follow.
+    /// Does something with the guest's part in a cycle that cannot be modified here. If it has not begun yet, it is kept aside for the
+    /// calls that follow.
     fn within<T>(
         &self,
         cx: &Context<'_>,
@@ -195,7 +195,7 @@ impl GuestPlugin {
         result
     }
 
-    /// The guest's part of a cycle whose context is gone: the pod is being bound.
+    /// The guest's part in a cycle that has no context any more: the pod is being bound.
     fn after<T>(&self, state: &CycleState, pod: &Arc<Pod>, act: impl FnOnce(&Cycle) -> T) -> T {
         match state.read::<Cycles>().and_then(|cycles| cycles.get(&self.name)) {
             Some(cycle) => act(cycle),
@@ -218,7 +218,7 @@ impl GuestPlugin {
             }
             Source::Record(record) => {
                 let Answer { outcome, done } = record.answer(&question());
-                let tried_out = cycle.edits.iter().map(|edit| &edit.target);
+                let tried_out = cycle.told.iter().filter_map(Step::target);
                 let pods: Vec<_> = [of.pod, of.target].into_iter().flatten().chain(tried_out).collect();
                 done.into_iter().for_each(|done| host::repeat(done, &self.handle, &self.name, &pods));
                 outcome
@@ -230,13 +230,13 @@ impl GuestPlugin {
         }
     }
 
-    /// [Calls](Self::call) an export of which nothing counts but what it returns, and why: what is called for each node.
+    /// [Calls](Self::call) an export of which only the result and the reason matter; used for the calls made for each node.
     fn number(&self, export: Export, cycle: &Cycle, of: &About<'_>) -> Result<(i64, String), Status> {
         if let (Source::Guest(pool, None), Some(slot)) = (&self.source, &cycle.slot) {
-            let mut held = slot.instance();
-            if let Some(instance) = held.as_mut() {
+            let mut held = slot.held();
+            if let Some(instance) = held.instance.as_mut() {
                 return instance.number(export, &pool.guest, of).map_err(|error| {
-                    *held = None;
+                    held.instance = None;
                     pool.lost();
                     self.failed(of.pod, error.to_string())
                 });
@@ -246,7 +246,7 @@ impl GuestPlugin {
         Ok((value, results.reason))
     }
 
-    /// Calls the instance of a cycle. After an error it is thrown away: who knows in what state it is.
+    /// Calls the instance of a cycle. After an error the instance is discarded, since its state is unknown.
     fn call_instance(
         &self,
         pool: &Pool,
@@ -256,18 +256,18 @@ impl GuestPlugin {
         done: &mut Vec<Done>,
     ) -> Result<Reply, String> {
         let slot = cycle.slot.as_ref().expect("a cycle of a plugin with instances has a place for one");
-        let mut held = slot.instance();
-        let mut instance = match held.take() {
+        let mut held = slot.held();
+        let mut instance = match held.instance.take() {
             Some(instance) => instance,
-            // It begins a cycle, whatever was before.
+            // It begins a cycle, so its previous state does not matter.
             None if export == Export::PreFilter => pool.take()?,
-            None => self.restore(pool, cycle, of, done)?,
+            None => self.restore(pool, &held.told, of, done)?,
         };
         let called = instance.call(export, &pool.guest, of);
         done.append(&mut instance.take_done());
         match called {
             Ok(reply) => {
-                *held = Some(instance);
+                held.instance = Some(instance);
                 Ok(reply)
             }
             Err(error) => {
@@ -277,11 +277,11 @@ impl GuestPlugin {
         }
     }
 
-    /// An instance in the state of the cycle.
+    /// An instance in the state of one that was told this.
     fn restore(
         &self,
         pool: &Pool,
-        cycle: &Cycle,
+        told: &[Step],
         of: &About<'_>,
         done: &mut Vec<Done>,
     ) -> Result<Instance, String> {
@@ -290,10 +290,8 @@ impl GuestPlugin {
             let begin = About { now: of.now, pod: of.pod, ..About::default() };
             // Upstream's SDK forgets the last cycle in PreFilter, and only there.
             instance.call(Export::PreFilter, &pool.guest, &begin)?;
-            for Edit { added, target, node } in &cycle.edits {
-                let export = if *added { Export::AddPod } else { Export::RemovePod };
-                let edit = About { target: Some(target), node: Some(node), ..begin };
-                instance.call(export, &pool.guest, &edit)?;
+            for step in told {
+                instance.call(step.export, &pool.guest, &step.again(&begin))?;
             }
             Ok::<_, CallError>(())
         })();
@@ -307,7 +305,8 @@ impl GuestPlugin {
         }
     }
 
-    /// A guest that keeps failing fills no log: each doubling of the number of failures is told.
+    /// Records a failure. To keep a guest that fails repeatedly from flooding the log, one is logged each time the number of failures has
+    /// doubled.
     fn failed(&self, pod: Option<&Arc<Pod>>, text: String) -> Status {
         let failures = self.handle.count_failure(&self.name);
         let pod = pod.map(|pod| pod.full_name()).unwrap_or_default();

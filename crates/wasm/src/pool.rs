@@ -1,17 +1,19 @@
-//! Instances, used again and again.
+//! Reusable instances.
 
 use crate::LoadError;
+use crate::cycle::Step;
 use crate::guest::Guest;
 use crate::instance::Instance;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::thread::{self, ThreadId};
 
-/// Most instances of a plugin. Those of pods that are being bound count, where the guest is asked during the binding.
+/// Maximum number of instances of a plugin. Instances for pods that are being bound count too, if the guest is called during the binding.
 const INSTANCES_MAX: usize = 256;
-/// Instances that are kept although nobody needs them.
+/// Maximum number of unused instances that are kept.
 const FREE_MAX: usize = 16;
-/// Cycles that keep their instance after the next one has begun, where the guest is not asked during bindings. More than one, for
-/// whoever evaluates several pods side by side.
+/// Cycles of a thread that keep their instance after the next one has begun, where the guest is not asked during bindings. A thread
+/// evaluates one pod after the other, so the cycle that it is at is never among those that lose theirs.
 const CYCLES_KEPT: usize = 8;
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -29,50 +31,76 @@ struct Inner {
     free: Vec<Instance>,
     /// Instances that are in slots.
     used: usize,
-    /// Slots of the last cycles, the oldest first.
-    slots: VecDeque<Weak<Slot>>,
+    /// Slots of the last cycles with the threads that began them, the oldest first. Those of what is tried out are not among them: they
+    /// are gone before the cycle is over.
+    slots: VecDeque<(ThreadId, Weak<Slot>)>,
 }
 
-/// The place of the instance that belongs to a cycle. It may be empty: at the beginning, after the guest has failed, and after the
-/// instance was taken for another cycle. Whoever finds it so brings a new instance to the same state.
+/// Holds the instance that belongs to a cycle. It may be empty: at the beginning, after the guest has failed, and after the instance was
+/// taken for another cycle. In that case the user brings a new instance to the same state.
 pub(crate) struct Slot {
     pool: Arc<Pool>,
-    instance: Mutex<Option<Instance>>,
+    held: Mutex<Held>,
+}
+
+/// What a slot has.
+pub(crate) struct Held {
+    pub instance: Option<Instance>,
+    /// What the instance was told since PreFilter, by all copies of the state that share it.
+    pub told: Vec<Step>,
 }
 
 impl Slot {
-    pub fn instance(&self) -> MutexGuard<'_, Option<Instance>> {
-        lock(&self.instance)
+    fn new(pool: &Arc<Pool>, told: Vec<Step>) -> Arc<Self> {
+        Arc::new(Self { pool: Arc::clone(pool), held: Mutex::new(Held { instance: None, told }) })
+    }
+
+    pub fn held(&self) -> MutexGuard<'_, Held> {
+        lock(&self.held)
+    }
+
+    /// A place for the instance of a copy of the state in which something is tried out, and which was told this.
+    pub fn beside(&self, told: &[Step]) -> Arc<Self> {
+        Self::new(&self.pool, told.to_vec())
     }
 }
 
-/// The cycle is over, and whatever followed it.
+/// The cycle is over, and so is whatever followed it.
 impl Drop for Slot {
     fn drop(&mut self) {
-        let instance = self.instance.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let instance = self.held.get_mut().unwrap_or_else(PoisonError::into_inner).instance.take();
         if let Some(instance) = instance {
             self.pool.put(instance);
         }
     }
 }
 
+impl Inner {
+    /// Adds the slot of a cycle that this thread begins; returns the one whose cycle is over for the guest, if there is one.
+    fn add(&mut self, thread: ThreadId, slot: &Arc<Slot>) -> Option<Weak<Slot>> {
+        self.slots.retain(|(_, slot)| slot.strong_count() > 0);
+        self.slots.push_back((thread, Arc::downgrade(slot)));
+        if self.slots.iter().filter(|(by, _)| *by == thread).count() <= CYCLES_KEPT {
+            return None;
+        }
+        let oldest = self.slots.iter().position(|(by, _)| *by == thread)?;
+        self.slots.remove(oldest).map(|(_, slot)| slot)
+    }
+}
+
 impl Pool {
-    /// A pool with one instance, so that a guest that cannot be instantiated is found at once.
+    /// A pool with one instance, so that a guest that cannot be instantiated is detected at once.
     pub fn new(guest: Guest) -> Result<Self, LoadError> {
         let first = Instance::new(&guest)?;
         let inner = Inner { free: vec![first], ..Inner::default() };
         Ok(Self { guest, inner: Mutex::new(inner) })
     }
 
-    /// A place for the instance of a cycle.
+    /// A slot for the instance of a cycle.
     pub fn slot(self: &Arc<Self>) -> Arc<Slot> {
-        let slot = Arc::new(Slot { pool: Arc::clone(self), instance: Mutex::new(None) });
+        let slot = Slot::new(self, Vec::new());
         if !self.guest.compiled.exports.outlive_the_cycle() {
-            let oldest = {
-                let mut inner = lock(&self.inner);
-                inner.slots.push_back(Arc::downgrade(&slot));
-                if inner.slots.len() > CYCLES_KEPT { inner.slots.pop_front() } else { None }
-            };
+            let oldest = lock(&self.inner).add(thread::current().id(), &slot);
             if let Some(oldest) = oldest.and_then(|slot| slot.upgrade()) {
                 self.take_back(&oldest);
             }
@@ -82,9 +110,9 @@ impl Pool {
 
     /// Takes the instance of a cycle that is over as far as the guest is concerned, unless it is being used.
     fn take_back(&self, slot: &Slot) {
-        let instance = match slot.instance.try_lock() {
-            Ok(mut held) => held.take(),
-            Err(TryLockError::Poisoned(held)) => held.into_inner().take(),
+        let instance = match slot.held.try_lock() {
+            Ok(mut held) => held.instance.take(),
+            Err(TryLockError::Poisoned(held)) => held.into_inner().instance.take(),
             Err(TryLockError::WouldBlock) => None,
         };
         if let Some(instance) = instance {
@@ -92,7 +120,7 @@ impl Pool {
         }
     }
 
-    /// An instance in any state; an error in words where there can be none.
+    /// An instance in any state; if there can be none, the error says why.
     pub fn take(&self) -> Result<Instance, String> {
         let mut inner = lock(&self.inner);
         if inner.used >= INSTANCES_MAX {
@@ -112,16 +140,16 @@ impl Pool {
         }
     }
 
-    /// An instance that nobody needs any more.
+    /// Returns an instance that is no longer needed.
     pub fn put(&self, instance: Instance) {
         let mut inner = lock(&self.inner);
         inner.used -= 1;
-        if inner.free.len() < FREE_MAX {
+        if self.guest.compiled.exports.forget() && inner.free.len() < FREE_MAX {
             inner.free.push(instance);
         }
     }
 
-    /// An instance that was taken is of no use any more.
+    /// Records that an instance that was taken is no longer usable.
     pub fn lost(&self) {
         lock(&self.inner).used -= 1;
     }

@@ -1,5 +1,5 @@
-//! What guests answer, in a record of answers (`secondmate_record`): a line for each plugin that is made of a guest (all that is to be known
-//! of it without its file), and one for each call: what it was about, what came back, and what the guest did meanwhile.
+//! The answers of guests in a record (`secondmate_record`): one line for each plugin that is made from a guest (everything that has to be
+//! known about it without its file), and one for each call: what it was about, what it returned, and what the guest did meanwhile.
 
 use crate::exports::{Export, Exports};
 use crate::guest::Imports;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// The kinds of a guest's lines.
+/// The kinds of lines for guests.
 const GUEST: &str = "guest";
 const CALL: &str = "call";
 
@@ -20,7 +20,7 @@ const CALL: &str = "call";
 pub(crate) struct Described {
     pub profile: String,
     pub name: String,
-    /// As the configuration has them.
+    /// As in the configuration.
     pub args: Value,
     pub exports: Exports,
     pub imports: Imports,
@@ -42,10 +42,10 @@ pub(crate) struct Question {
     profile: String,
     guest: String,
     export: String,
-    /// Namespace and name of the pod that is scheduled.
+    /// Namespace and name of the pod being scheduled.
     pod: String,
     uid: String,
-    /// UID of the pod that is added or removed.
+    /// UID of the pod being added or removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     target: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,12 +80,12 @@ impl Question {
     }
 }
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Answer {
     #[serde(flatten)]
     pub outcome: Outcome,
-    /// What the guest did beside it.
+    /// What the guest did besides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub done: Vec<Done>,
 }
@@ -98,17 +98,17 @@ pub(crate) enum Outcome {
     Failed(String),
 }
 
-/// Writes the line of a guest.
+/// Writes the line for a guest.
 pub(crate) fn describe(recorder: &Recorder, guest: &Described) {
     recorder.line(GUEST, guest);
 }
 
-/// Writes the line of a call.
+/// Writes the line for a call.
 pub(crate) fn note(recorder: &Recorder, about: Question, answer: Answer) {
     recorder.line(CALL, &Called { about, answer });
 }
 
-/// What a record has of guests.
+/// The guests' lines in a record.
 #[derive(Debug, Default)]
 pub struct GuestAnswers {
     guests: Vec<Described>,
@@ -116,10 +116,10 @@ pub struct GuestAnswers {
 }
 
 impl GuestAnswers {
-    /// Takes a line of a record; `false` where it is none of a guest's.
+    /// Takes a line of a record; `false` if it is not about a guest.
     ///
     /// # Errors
-    /// It is not as it should be.
+    /// It is malformed.
     pub fn take(&mut self, kind: &str, content: &RawValue) -> Result<bool, serde_json::Error> {
         match kind {
             GUEST => self.guests.push(serde_json::from_str(content.get())?),
@@ -132,7 +132,7 @@ impl GuestAnswers {
         Ok(true)
     }
 
-    /// The guest of this name and these arguments, in this profile where one is named.
+    /// The guest with this name and these arguments, in this profile if one is given.
     pub(crate) fn guest(
         &self,
         name: &str,

@@ -1,8 +1,8 @@
-//! From the numbers that guests return to what the framework knows.
+//! From the numbers that guests return to the framework's types.
 
 use secondmate_framework::{ActionType, Code, EventRegistration, EventResource, Status};
 
-/// A status by its number. A number that kube-scheduler does not have fails the attempt there, too.
+/// A status by its number. A number that kube-scheduler does not define fails the attempt there, too.
 pub(crate) fn status(code: i32, reason: String) -> Status {
     let code = match code {
         0 => return Status::SUCCESS,
@@ -32,11 +32,11 @@ pub(crate) fn low(both: i64) -> i32 {
     i32::from_le_bytes([a, b, c, d])
 }
 
-/// All that a guest knows may happen to an object: as newer versions know more, it means all of that.
+/// All actions on an object that a guest knows; newer versions know more, so this means all of those.
 const ALL: u32 = 63;
 const UPDATE: u32 = 60;
 
-/// What a guest registers where it registers nothing.
+/// The events that are registered if a guest registers none.
 pub(crate) fn default_events() -> Vec<EventRegistration> {
     [
         EventResource::Pod,
@@ -50,7 +50,7 @@ pub(crate) fn default_events() -> Vec<EventRegistration> {
     .to_vec()
 }
 
-/// An event as a guest registers it, by the numbers of its SDK; none where the resource is one that no scheduler has any more.
+/// An event as registered by a guest, using the numbers of its SDK; `None` if no scheduler has that resource any more.
 pub(crate) fn event(resource: u32, action: u32) -> Option<EventRegistration> {
     let resource = match resource {
         0 => EventResource::Pod,

@@ -16,10 +16,10 @@ use secondmate_model::{Atom, Node, NodeInfo, Pod, Timestamp, wire};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// The time of all cycles here.
+/// The time of all cycles in these tests.
 const NOW: Timestamp = Timestamp::from_secs(1_000);
 
-/// A guest in text form, with these arguments beside its URL.
+/// Loads a guest given as text, with these arguments in addition to its URL.
 fn load(text: &str, more: Value, handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
     let bytes = wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     load_bytes(&bytes, more, handle)
@@ -67,14 +67,14 @@ fn context(snapshot: &Snapshot) -> Context<'_> {
     Context { snapshot, now: NOW, nominations: &() }
 }
 
-/// What the guest says about the pod `p` on the node `a`, without anything before.
+/// The guest's verdict on the pod `p` on the node `a`, without any preceding calls.
 fn filter(plugin: &Arc<dyn Plugin>) -> Status {
     let snapshot = snapshot(&["a", "b"]);
     let filter = Arc::clone(plugin).as_filter().expect("it filters");
     filter.filter(&context(&snapshot), &CycleState::new(), &pod("p"), snapshot.nodes()[0].as_ref())
 }
 
-/// A module with one page of memory and the import by which reasons are given.
+/// A module with one page of memory and the import for reasons.
 fn module(body: &str) -> String {
     format!(
         r#"(module

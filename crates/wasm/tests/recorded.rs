@@ -1,4 +1,4 @@
-//! What was decided with a guest is decided again without it, from the record of its answers.
+//! Decisions made with a guest are repeated without it, from the record of its answers.
 
 use secondmate_core::port::{BindOutcome, Effect, Evicted, Input, PodWatch};
 use secondmate_core::{Scheduler, SchedulerConfig};
@@ -13,8 +13,8 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// A guest whose answers depend on all that it was asked before, in this cycle and in others. It rejects, fails, lets pods wait, and has
-/// events written about one pod.
+/// A guest whose answers depend on everything it was asked before, in this cycle and in others. It rejects, fails, makes pods wait, and
+/// requests events about one pod.
 const GUEST: &str = r#"(module
     (import "k8s.io/scheduler" "result.status_reason" (func $reason (param i32 i32)))
     (import "k8s.io/scheduler" "handle.eventrecorder.eventf" (func $event (param i32 i32)))
@@ -57,7 +57,7 @@ fn arguments(file: &str) -> Value {
     json!({"guestURL": format!("file://{file}"), "guestConfig": "x"})
 }
 
-/// A profile in which the guest is a plugin called `Moody`.
+/// A profile with the guest as a plugin named `Moody`.
 fn profile(guests: Guests, args: &Value) -> Result<Profile, String> {
     let guests = Arc::new(guests);
     let registry = secondmate_plugins::registry().map_err(|error| error.to_string())?;
@@ -97,7 +97,7 @@ fn node(name: &str) -> Arc<Node> {
     Arc::new(Node::new(&wire).expect("it compiles"))
 }
 
-/// A minute of a small cluster in which more is asked for than there is: all effects, in words.
+/// A minute in a small cluster with more requests than room: all effects, as text.
 fn history(profile: Profile) -> Vec<String> {
     let mut core = Scheduler::new(SchedulerConfig { seed: 7, ..SchedulerConfig::default() }, vec![profile]);
     let mut now = Timestamp::from_secs(1_000);
@@ -145,7 +145,7 @@ fn history(profile: Profile) -> Vec<String> {
     effects
 }
 
-/// The effects with the guest, its record, and the arguments under which it was recorded. The guest is gone when this returns.
+/// The effects with the guest, its record, and the arguments in the record. The guest's file is gone when this returns.
 fn recorded() -> (Vec<String>, Vec<u8>, Value) {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("guest.wasm");
@@ -174,7 +174,7 @@ fn a_history_with_a_guest_has_the_same_effects_without_its_file() {
         assert_eq!(was, is, "effect {at}");
     }
     assert_eq!(effects.len(), again.len());
-    // It is a history in which the guest did all that it can.
+    // In this history, the guest did everything that it can.
     let all = effects.join("\n");
     for part in [
         "Bind {",

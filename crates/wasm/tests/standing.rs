@@ -1,5 +1,5 @@
-//! A guest by the standing evaluation and by the plain pass: the same verdicts, scores and messages, whether it says what its answers
-//! follow from or not.
+//! A guest in the standing evaluation and in the plain pass: the same verdicts, scores and messages, whether it declares what its answers
+//! depend on or not.
 
 #[path = "../../core/tests/standing/compare.rs"]
 mod compare;
@@ -9,14 +9,14 @@ use secondmate_cycle::{
     Evaluate, Outcome, Plain, Profile, ProfileSpec, Question, Random, Scope, Standing, StandingCounts,
     StandingSettings, Why, multi_point,
 };
-use secondmate_framework::{Parity, Snapshot};
+use secondmate_framework::{Nominations, Parity, Snapshot};
 use secondmate_model::{Atom, Node, Pod, Timestamp, wire};
 use secondmate_wasm::Guests;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Takes pod and node by the last characters of their names, and says so.
+/// Bases its answers on the last characters of the pod's and node's names, and declares so.
 const GUEST: &str = r#"(module
     (import "k8s.io/scheduler" "currentPod" (func $current_pod (param i32 i32) (result i32)))
     (import "k8s.io/scheduler" "currentNodeName" (func $current_node (param i32 i32) (result i32)))
@@ -44,7 +44,7 @@ const GUEST: &str = r#"(module
 
 const NODES: usize = 10;
 const PODS: usize = 120;
-/// Of pods, by the last characters of their names.
+/// The number of kinds of pods, by the last characters of their names.
 const KINDS: usize = 4;
 
 fn profile(guest: &str) -> Profile {
@@ -80,8 +80,36 @@ fn pod(at: usize) -> Arc<Pod> {
     Arc::new(Pod::new(&wire).expect("it compiles").with_json(&text))
 }
 
-/// Places pods until long after the nodes are full, each as both evaluations say.
+/// A pod that is nominated to each node.
+struct OnEveryNode(Vec<(Atom, [Arc<Pod>; 1])>);
+
+impl OnEveryNode {
+    fn new() -> Self {
+        let nominated = |at: usize| {
+            let metadata = json!({"name": format!("nominated-{at}"), "uid": format!("nominated-{at}")});
+            let wire: wire::Pod = serde_json::from_value(json!({"metadata": metadata})).expect("a pod");
+            (Atom::new(&format!("n{at}")), [Arc::new(Pod::new(&wire).expect("it compiles"))])
+        };
+        Self((0..NODES).map(nominated).collect())
+    }
+}
+
+impl Nominations for OnEveryNode {
+    fn on_node(&self, node: &Atom) -> &[Arc<Pod>] {
+        self.0.iter().find(|(name, _)| name == node).map_or(&[], |(_, pods)| pods.as_slice())
+    }
+
+    fn nodes(&self) -> Vec<&Atom> {
+        self.0.iter().map(|(name, _)| name).collect()
+    }
+}
+
 fn history(guest: &str) -> StandingCounts {
+    history_beside(guest, &())
+}
+
+/// Places pods until long after the nodes are full, each as both evaluations say.
+fn history_beside(guest: &str, nominations: &dyn Nominations) -> StandingCounts {
     let profile = profile(guest);
     let (mut cache, mut snapshot) = (Cache::new(), Snapshot::default());
     for at in 0..NODES {
@@ -98,7 +126,7 @@ fn history(guest: &str) -> StandingCounts {
         let question = Question {
             profile: &profile,
             snapshot: &snapshot,
-            nominations: &(),
+            nominations,
             now: Timestamp::from_secs(1_000 + at as i64),
             pod: &pod,
             scope,
@@ -126,6 +154,22 @@ fn a_guest_that_says_what_it_reads_is_asked_about_nodes_that_changed() {
 }
 
 #[test]
+fn what_a_guest_keeps_from_prescore_is_there_after_many_nominated_pods_were_tried_out() {
+    let guest = GUEST
+        .replace(
+            r#"(func (export "prefilter") (result i32) (i32.const 0))"#,
+            r#"(global $told (mut i32) (i32.const 0))
+            (func (export "prefilter") (result i32) (global.set $told (i32.const 0)) (i32.const 0))
+            (func (export "addpod") (result i32) (i32.const 0))
+            (func (export "prescore") (result i32) (global.set $told (i32.const 1)) (i32.const 0))"#,
+        )
+        .replace("(i32.const 50))", "(i32.mul (i32.const 50) (global.get $told)))");
+    let counts = history_beside(&guest, &OnEveryNode::new());
+    // Without what it keeps the score would divide by zero, and the pods would take the plain pass.
+    assert!(counts.plain.is_empty() && counts.hits == PODS as u64, "{counts:?}");
+}
+
+#[test]
 fn a_score_that_says_nothing_is_asked_about_the_nodes_that_pass() {
     let guest =
         GUEST.replace("secondmate_reading", "other_reading").replace("\"filter\"", "\"other_filter\"");
@@ -142,10 +186,10 @@ fn a_filter_that_says_nothing_takes_the_plain_pass() {
 
 #[test]
 fn where_a_reading_fails_nothing_is_known_and_pods_are_placed_all_the_same() {
-    // Outside of the memory.
+    // Out of bounds.
     let counts = history(&GUEST.replace("137438953473", "9223372032559808513"));
     assert_eq!(counts.plain, BTreeMap::from([(Why::Filter(Atom::new("Guest")), PODS as u64)]));
-    // None for this pod.
+    // No key for this pod.
     let counts = history(&GUEST.replace("137438953473", "-1"));
     assert_eq!(counts.plain, BTreeMap::from([(Why::Filter(Atom::new("Guest")), PODS as u64)]));
 }

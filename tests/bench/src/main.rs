@@ -6,6 +6,7 @@
 //! scheduler share the machine: compare rows of one run, not rows of different runs.
 
 mod arena;
+mod audit;
 mod extender;
 mod neighbour;
 mod options;

@@ -5,6 +5,7 @@
 //! start, or they arrive while these run. No kubelet runs: what one would reject is counted from the API, as the pods of a node beyond its
 //! room. The time of a bind is the API server's own.
 
+use crate::audit::Audit;
 use crate::options::NeighbourOptions;
 use crate::watch::PodWatch;
 use crate::{DEADLINE, arena};
@@ -56,13 +57,14 @@ pub struct Row {
     pub pods_per_s: f64,
     /// From the first pod that was bound to the last.
     pub seconds: f64,
-    /// Time that the API server took for a bind, in milliseconds: mean, median and 99th percentile. The latter two are between the bounds of
-    /// its histogram's buckets, such as 5 and 25 ms.
+    /// Time that the API server took for a bind, by its audit log, in milliseconds: mean, median and 99th percentile.
     pub bind_ms: [f64; 3],
     /// Processor time that the API server used meanwhile, in seconds.
     pub api_server_cpu_s: f64,
     /// Processor time that the guard used, in seconds.
     pub guard_cpu_s: f64,
+    /// Time that the guard took for an answer, in milliseconds: the mean.
+    pub guard_answer_ms: f64,
     /// Connections that the API server opened to the guard.
     pub guard_connections: f64,
     /// What the guard refused; schedulers tried again.
@@ -146,13 +148,15 @@ fn measure(
     options: &NeighbourOptions,
     setting: Setting,
 ) -> Result<Row> {
+    let audit = Audit::new()?;
     let cluster = Cluster::start(
         binaries,
         Options {
             controller_manager: false,
             scheduler: None,
             kwok: false,
-            for_load: true,
+            for_load: !options.default_limits,
+            apiserver_flags: audit.flags()?,
             ..Options::default()
         },
     )?;
@@ -201,6 +205,9 @@ fn measure(
     if let Some(mut third) = third {
         third.kill()?;
     }
+    let answers = "secondmate_guard_answer_duration_seconds";
+    let guard_answer_ms =
+        1000.0 * of_guard(&format!("{answers}_sum"))? / of_guard(&format!("{answers}_count"))?.max(1.0);
     let (refused, guard_cpu_s, guard_connections) = (
         of_guard("secondmate_guard_refused_total")?,
         of_guard("process_cpu_seconds_total")?,
@@ -222,9 +229,10 @@ fn measure(
         too_many_per_10000: too_many as f64 * 10_000.0 / count as f64,
         pods_per_s: most as f64 / (bound[most - 1] - first).as_secs_f64().max(0.001),
         seconds: (bound[bound.len() - 1] - first).as_secs_f64(),
-        bind_ms: [mean_ms(&text), quantile_ms(&text, 0.5), quantile_ms(&text, 0.99)],
+        bind_ms: audit.bind_ms()?,
         api_server_cpu_s: cpu(&text)? - cpu(&before)?,
         guard_cpu_s,
+        guard_answer_ms,
         guard_connections,
         refused,
         failed_open: sum(&text, "apiserver_admission_webhook_fail_open_count")?,
@@ -291,48 +299,6 @@ fn metrics(cluster: &Cluster) -> Result<String> {
     Ok(cluster.api().call("GET", "/metrics", "text/plain", b"")?.body)
 }
 
-/// Lines of a part of the histogram of the API server's time for bindings.
-fn of_binds<'a>(text: &'a str, part: &str) -> impl Iterator<Item = &'a str> {
-    let series = format!("apiserver_request_duration_seconds_{part}{{");
-    text.lines().filter(move |line| {
-        line.starts_with(&series)
-            && line.contains("resource=\"pods\"")
-            && line.contains("subresource=\"binding\"")
-    })
-}
-
-/// The API server's time for a binding, on the average.
-fn mean_ms(text: &str) -> f64 {
-    let all = |part: &str| -> f64 {
-        of_binds(text, part).filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
-    };
-    all("sum") / all("count") * 1000.0
-}
-
-/// A quantile of the API server's time for bindings, between the bounds of its histogram's buckets.
-fn quantile_ms(text: &str, share: f64) -> f64 {
-    let mut buckets: Vec<(f64, f64)> = Vec::new();
-    for line in of_binds(text, "bucket") {
-        let bound = line.split("le=\"").nth(1).and_then(|rest| rest.split('"').next());
-        let count = line.rsplit_once(' ').and_then(|(_, count)| count.parse().ok());
-        if let (Some(bound), Some(count)) = (bound.and_then(|bound| bound.parse().ok()), count) {
-            buckets.push((bound, count));
-        }
-    }
-    buckets.sort_by(|one, other| one.0.total_cmp(&other.0));
-    let Some((_, all)) = buckets.last() else { return f64::NAN };
-    let wanted = all * share;
-    let (mut lower, mut below) = (0.0, 0.0);
-    for (bound, count) in &buckets {
-        if *count >= wanted {
-            let part = if count > &below { (wanted - below) / (count - below) } else { 1.0 };
-            return (lower + (bound - lower) * part) * 1000.0;
-        }
-        (lower, below) = (*bound, *count);
-    }
-    f64::NAN
-}
-
 fn pod(number: usize, scheduler: &str) -> Value {
     json!({
         "apiVersion": "v1",
@@ -360,13 +326,13 @@ pub fn print(rows: &[Row], json: bool) {
         return;
     }
     println!(
-        "| kube-scheduler and | full | arriving | guard | reads | yields | pods | too many per 10,000 | pods/s | last after s | bind mean ms | bind p50 ms | bind p99 ms | API server CPU s | guard CPU s | connections | refused | failed open | nodes read | reads failed | averted | yielded |"
+        "| kube-scheduler and | full | arriving | guard | reads | yields | pods | too many per 10,000 | pods/s | last after s | bind mean ms | bind p50 ms | bind p99 ms | API server CPU s | guard CPU s | guard answers in ms | connections | refused | failed open | nodes read | reads failed | averted | yielded |"
     );
-    println!("|{}", "---|".repeat(22));
+    println!("|{}", "---|".repeat(23));
     let yes = |yes: bool| if yes { "yes" } else { "no" };
     for row in rows {
         println!(
-            "| {} | {} % | {} | {} | {} | {} s | {} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} | {:.2} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} |",
+            "| {} | {} % | {} | {} | {} | {} s | {} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} | {:.2} | {:.2} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} |",
             row.beside,
             row.fill_percent,
             if row.arriving == 0 { "at once".to_owned() } else { format!("{}/s", row.arriving) },
@@ -382,6 +348,7 @@ pub fn print(rows: &[Row], json: bool) {
             row.bind_ms[2],
             row.api_server_cpu_s,
             row.guard_cpu_s,
+            row.guard_answer_ms,
             row.guard_connections,
             row.refused,
             row.failed_open,

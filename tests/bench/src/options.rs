@@ -100,6 +100,9 @@ pub(crate) struct NeighbourOptions {
     /// Measure only two kube-schedulers.
     #[arg(long)]
     pub(crate) without_secondmate: bool,
+    /// Keep the API server's default limits on concurrent requests (priority and fairness) instead of raising them.
+    #[arg(long)]
+    pub(crate) default_limits: bool,
     /// Print one JSON object per row instead of the table.
     #[arg(long)]
     pub(crate) json: bool,

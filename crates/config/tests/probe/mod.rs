@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 /// A field that does not exist and resembles none.
 const NOBODYS: &str = "qqqqqqqq";
+/// Where the asked extender is called.
+const EXTENDER_URL: &str = "http://extender";
 
 /// The document of the probed field.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +76,7 @@ impl Document<'_> {
 
     /// A configuration with this value at this path, and whatever else the reader needs in order to read it.
     fn read(self, path: &[&str], value: &Value) -> Result<Configuration, ConfigError> {
-        let value = path.iter().rev().fold(value.clone(), |value, part| match *part {
+        let mut value = path.iter().rev().fold(value.clone(), |value, part| match *part {
             "[]" => json!([value]),
             "requestedToCapacityRatio" => json!({ "type": "RequestedToCapacityRatio", (*part): value }),
             "weight" if path.first() == Some(&"extenders") => {
@@ -82,6 +84,9 @@ impl Document<'_> {
             }
             part => json!({ part: value }),
         });
+        if let Some(extender) = value.pointer_mut("/extenders/0").and_then(Value::as_object_mut) {
+            extender.entry("urlPrefix").or_insert_with(|| EXTENDER_URL.into());
+        }
         let text = match self {
             Self::Main => typed(value, API_VERSION, KIND),
             Self::Own => typed(value, OWN_API_VERSION, OWN_KIND),
@@ -175,7 +180,7 @@ impl Document<'_> {
         let in_list = path.contains(&"[]") && matches!(self, Self::Args(_));
         let shown = |value: &&Value| match value {
             Value::Null | Value::Object(_) => false,
-            Value::String(text) => !text.is_empty(),
+            Value::String(text) => !text.is_empty() && text != EXTENDER_URL,
             Value::Array(items) => !items.is_empty() && matches!(self, Self::Args(_)),
             _ => true,
         };

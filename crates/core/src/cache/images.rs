@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    /// As the first node that reported the name gave it; a later, different size is ignored until the entry disappears.
+    /// As reported by the first node with the name; a later, different size is ignored until the entry disappears.
     size_bytes: i64,
     nodes: usize,
 }
@@ -15,15 +15,15 @@ struct Entry {
 #[derive(Clone, Debug, Default)]
 pub struct ImageStates {
     images: FxHashMap<Atom, Entry>,
-    /// Names whose nodes have not all reported the same size: images for several architectures, most often.
+    /// Names for which nodes have reported different sizes, usually multi-architecture images.
     disputed: FxHashSet<Atom>,
     epoch: u64,
 }
 
-/// Names of a node's images, each once, sorted.
+/// Names of a node's images, without duplicates, sorted.
 fn names(node: &Node) -> Vec<(&Atom, i64)> {
     let mut names: Vec<_> = node.images.iter().map(|i| (&i.name, i.size_bytes)).collect();
-    // Stable, so that of a name reported twice the first report counts.
+    // The sort is stable, so the first report of a duplicate name counts.
     names.sort_by(|a, b| a.0.cmp(b.0));
     names.dedup_by(|later, first| later.0 == first.0);
     names
@@ -35,7 +35,7 @@ impl ImageStates {
         self.epoch
     }
 
-    /// Counts a node's images in.
+    /// Adds a node's images to the counts.
     pub fn add_node(&mut self, node: &Node) {
         for (name, size_bytes) in names(node) {
             let entry = self.images.entry(name.clone()).or_insert(Entry { size_bytes, nodes: 0 });
@@ -47,8 +47,8 @@ impl ImageStates {
         self.epoch += 1;
     }
 
-    /// A node reports the images that it has reported before. Upstream counts them out and in again, so that of an image which no other node
-    /// has any more the size is this node's from then on.
+    /// A node reports the same images again. Upstream removes and adds them again, so that for an image that no other node has
+    /// any more, the size becomes that of this node.
     pub fn reported_again(&mut self, node: &Node) {
         if self.disputed.is_empty() {
             return;
@@ -63,7 +63,7 @@ impl ImageStates {
         }
     }
 
-    /// Counts a node's images out.
+    /// Removes a node's images from the counts.
     pub fn remove_node(&mut self, node: &Node) {
         for (name, _) in names(node) {
             if let Some(entry) = self.images.get_mut(name) {

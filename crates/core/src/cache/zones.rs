@@ -1,9 +1,9 @@
-//! The order of nodes: round robin over the zones, as upstream's node tree has it.
+//! The order of nodes: round robin over the zones, as in upstream's node tree.
 
 use rustc_hash::FxHashMap;
 use secondmate_model::Atom;
 
-/// Node names by zone. Zones are in the order in which they first appeared, nodes in that of their arrival in the zone.
+/// Node names by zone. Zones are in order of their first appearance, nodes in order of their arrival in the zone.
 #[derive(Clone, Debug, Default)]
 pub struct Zones {
     zones: Vec<(String, Vec<Atom>)>,
@@ -16,7 +16,7 @@ impl Zones {
         self.zone_of.len()
     }
 
-    /// Puts a node into a zone; says whether that changed the order.
+    /// Puts a node into a zone; returns whether that changed the order.
     pub fn set(&mut self, node: &Atom, zone: String) -> bool {
         if self.zone_of.get(node) == Some(&zone) {
             return false;
@@ -30,7 +30,7 @@ impl Zones {
         true
     }
 
-    /// Takes a node out. An empty zone goes; when it comes back it is the last.
+    /// Removes a node. An empty zone is removed too; if it comes back, it is the last one.
     pub fn remove(&mut self, node: &Atom) {
         let Some(zone) = self.zone_of.remove(node) else { return };
         let at = self.zones.iter().position(|(z, _)| *z == zone).expect("a node's zone is listed");

@@ -1,10 +1,11 @@
-//! activeQ: the pods that are ready, in the order of the queue sort plugin; or, where the scheduler names have weights, in a lane for
-//! each name, so that one name's many pods do not keep another's few waiting.
+//! activeQ: the pods that are ready, in the order of the queue sort plugin. If the scheduler names have weights, there is a lane
+//! for each name, so that many pods of one name do not keep a few pods of another waiting.
 //!
-//! Of the pods at the heads of the lanes those of the highest priority go first; among equals the lane that has had least for its weight
-//! (stride scheduling: each lane has a pass, which grows by the inverse of the weight with each pod that it gives; the lowest pass goes
-//! first). Passes are counted by priority: what a name gets for its urgent pods is not held against its others, nor against those of a
-//! name that has got nothing. A lane that had no such pod takes up where the others are, so it has saved nothing up.
+//! Among the pods at the heads of the lanes, those of the highest priority go first; among equals, the lane that has received the
+//! least relative to its weight (stride scheduling: each lane has a pass that grows by the inverse of its weight with each pod it
+//! yields, and the lowest pass goes first). Passes are kept per priority: what a name gets for its urgent pods does not count
+//! against its other pods, nor against those of a name that has received nothing. A lane that had no such pods joins at the level
+//! of the others, so it has not saved anything up.
 
 use super::Place;
 use super::futile::Futile;
@@ -14,11 +15,12 @@ use secondmate_model::{Atom, Uid};
 use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 
-/// By how much the pass of a lane of weight 1 grows with a pod: at a million pods a second it lasts for half a year, and a weight of
-/// 1000 still is told from one of 999.
+/// How much the pass of a lane of weight 1 grows per pod: at a million pods per second it lasts for half a year, and a weight of
+/// 1000 can still be distinguished from 999.
 const STRIDE: u64 = 1 << 20;
 
-/// Priorities of which passes are kept. Beyond them the lanes are equals again at the one that was served longest ago.
+/// Maximum number of priorities for which passes are kept. Beyond that, the lanes start again as equals at the priority that was
+/// served longest ago.
 const PRIORITIES_MAX: usize = 64;
 
 #[derive(Debug)]
@@ -33,34 +35,34 @@ impl Lane {
     }
 }
 
-/// What the lanes have had, by priority.
+/// What the lanes have received, by priority.
 #[derive(Debug, Default)]
 struct Shares {
     by_priority: Vec<Share>,
-    /// Pods that were served so far.
+    /// Total number of pods served.
     pods: u64,
 }
 
-/// What the lanes have had of the pods of one priority.
+/// What the lanes have received for pods of one priority.
 #[derive(Debug)]
 struct Share {
     priority: i32,
     /// Number of the pod that was served last.
     last: u64,
-    /// The pass of the lane that gave it, before it grew. No lane that waits is behind it.
+    /// The pass of the lane that yielded it, before it grew. No waiting lane is behind it.
     served: u64,
-    /// Of each lane.
+    /// The passes of the lanes.
     passes: Vec<u64>,
 }
 
 impl Shares {
-    /// The pass of a lane among pods of a priority.
+    /// The pass of a lane for pods of a priority.
     fn pass(&self, priority: i32, lane: usize) -> u64 {
         let share = self.by_priority.iter().find(|share| share.priority == priority);
         share.map_or(0, |share| share.passes[lane].max(share.served))
     }
 
-    /// One of so many lanes gives a pod of a priority.
+    /// A lane, one of `lanes`, yields a pod of this priority.
     fn serve(&mut self, priority: i32, lane: usize, lanes: usize, stride: u64) {
         self.pods += 1;
         let known = self.by_priority.iter().position(|share| share.priority == priority);
@@ -79,11 +81,11 @@ impl Shares {
     }
 }
 
-/// The tickets of the pods that are ready; stale ones are among them.
+/// The tickets of the pods that are ready, including stale ones.
 #[derive(Debug)]
 pub(super) struct Active {
     lanes: Vec<Lane>,
-    /// The lane of each scheduler name; a name without one is in the first.
+    /// The lane of each scheduler name; a name without one uses the first.
     by_name: BTreeMap<Atom, usize>,
     shares: Shares,
 }
@@ -95,7 +97,7 @@ impl Default for Active {
 }
 
 impl Active {
-    /// With a lane for each of these names; there is at least one.
+    /// With a lane for each of these names; there must be at least one.
     pub fn shared(weights: &BTreeMap<Atom, u32>) -> Self {
         let lanes = weights.values().map(|weight| Lane::new(*weight)).collect();
         let by_name = weights.keys().enumerate().map(|(lane, name)| (name.clone(), lane)).collect();
@@ -120,8 +122,8 @@ impl Active {
         self.by_name.get(name).copied().unwrap_or(0)
     }
 
-    /// Takes the next ticket that is valid. Pods for which an attempt is futile stand aside, and come when there are no others; see
-    /// [`super::futile`]. A pod that `is_promised` a node is like no other.
+    /// Takes the next valid ticket. Pods for which an attempt is futile stand aside, and come when there are no others; see
+    /// [`super::futile`]. A pod for which `is_promised` returns true has no equivalents.
     pub fn pop(
         &mut self,
         futile: &mut Futile,
@@ -132,7 +134,7 @@ impl Active {
         futile.pop_while(Place::Active, |head| !is_valid(head), &compare);
         loop {
             for lane in &mut self.lanes {
-                // Stale tickets do not keep a lane from being empty.
+                // Stale tickets do not make a lane count as waiting.
                 while lane.tickets.peek().is_some_and(|head| !is_valid(head)) {
                     lane.tickets.pop(&compare);
                 }
@@ -161,7 +163,7 @@ impl Active {
         }
     }
 
-    /// Whose turn it is, of the first tickets of lanes and kinds: its lane, and its kind where it stands aside.
+    /// Which of the first tickets of lanes and kinds is next: its lane, and its kind if it stands aside.
     fn first<'a>(
         &self,
         heads: impl Iterator<Item = (Option<u64>, &'a Ticket)>,
@@ -175,7 +177,7 @@ impl Active {
                     let priority = ticket.queued.pod.priority;
                     (Reverse(priority), self.shares.pass(priority, lane), lane)
                 };
-                // In a lane the order of the queue sort plugin holds, among lanes that of their shares.
+                // Within a lane the queue sort plugin decides, between lanes their shares.
                 if lane == before.0 {
                     compare(ticket, before.2) == Ordering::Less
                 } else {
@@ -196,7 +198,7 @@ impl Active {
         }
     }
 
-    /// Keeps the tickets for which `keep` says so.
+    /// Keeps the tickets for which `keep` returns true.
     pub fn retain(
         &mut self,
         mut keep: impl FnMut(&Ticket) -> bool,
@@ -236,7 +238,7 @@ mod tests {
         Active::shared(&weights.iter().map(|(name, weight)| (Atom::new(name), *weight)).collect())
     }
 
-    /// So many pods, by scheduler name in the order in which they leave.
+    /// The scheduler names of the next `count` pods, in the order in which they leave.
     fn leave(active: &mut Active, count: usize) -> String {
         let futile = &mut Futile::default();
         let next = || {
@@ -294,11 +296,11 @@ mod tests {
         fill(&mut active, "b", 1000, 1000);
         fill(&mut active, "c", 1000, 2000);
         assert_eq!(leave(&mut active, 2000), "bc".repeat(1000));
-        // Neither who has got nothing yet, nor who has got much for its urgent pods, waits for the others.
+        // Neither a name that has received nothing yet, nor one that has received much for its urgent pods, waits for the others.
         fill(&mut active, "b", 0, 3000);
         fill(&mut active, "c", 0, 4000);
         assert_eq!(leave(&mut active, 300), "abc".repeat(100));
-        // Nor does who comes late to pods of a priority.
+        // Nor does a name whose pods of this priority come late.
         fill(&mut active, "b", 1000, 5000);
         assert_eq!(leave(&mut active, 500), "b".repeat(500));
         fill(&mut active, "a", 1000, 6000);
@@ -322,7 +324,7 @@ mod tests {
         for number in 0..100 {
             active.push(ticket(number, "a", 0), order);
         }
-        // A stale ticket does not make the lane one that waits.
+        // A stale ticket does not make the lane count as waiting.
         active.push(ticket(100, "b", 0), order);
         let valid = |ticket: &Ticket| ticket.number != 100;
         for _ in 0..50 {

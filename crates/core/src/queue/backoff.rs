@@ -1,4 +1,4 @@
-//! The passing of time: backoffs end, and pods that have waited too long are tried again.
+//! The passing of time: backoffs end, and pods that have waited too long are retried.
 
 use super::moves::{Move, Strategy};
 use super::places::{Ticket, by_expiry, by_queue_sort};
@@ -8,7 +8,7 @@ use secondmate_model::{Timestamp, Uid};
 use std::time::Duration;
 
 impl Queue {
-    /// Ends the backoffs that are over, and lets pods that have waited too long be tried again.
+    /// Ends the backoffs that are over, and requeues pods that have waited too long.
     pub fn tick(&mut self, cx: QueueContext<'_>) {
         let now = cx.now;
         self.end_backoffs(Place::Backoff, cx);
@@ -19,13 +19,13 @@ impl Queue {
         self.next_flush = now + FLUSH_INTERVAL;
         let is_late = |e: &Entry| {
             let since = e.flushed_at.map_or(e.queued.timestamp, |at| at.max(e.queued.timestamp));
-            // A pod that is being deleted has nowhere to go.
+            // There is no point in retrying a pod that is being deleted.
             now.since(since) > self.config.max_unschedulable && !e.queued.pod.deleting
         };
         let late = self.waiting.all().filter(|uid| self.entries.get(*uid).is_some_and(is_late));
         let late: Vec<Uid> = late.cloned().collect();
         for uid in &late {
-            // A gated pod too: its plugins are asked again, so that one whose event was missed is not held back for good.
+            // Including gated pods: their plugins are asked again, so that a pod whose event was missed is not held back forever.
             if let Some(entry) = self.entries.get_mut(uid) {
                 entry.flushed = true;
                 entry.flushed_at = Some(now);
@@ -33,7 +33,7 @@ impl Queue {
             self.requeue_after_backoff(uid, Move::by(TIMEOUT.label, Strategy::AfterBackoff), cx);
         }
         if !late.is_empty() {
-            // As upstream has it, a pod that is in flight meanwhile is tried again as well.
+            // As upstream, a pod that is in flight meanwhile is retried as well.
             self.in_flight.record(TIMEOUT, &ObjectChange::default());
         }
     }
@@ -52,7 +52,7 @@ impl Queue {
             ended.extend(self.futile.pop_while(place, goes, &compare));
         }
         ended.retain(|ticket| ticket.holds(entries, place));
-        // Whose backoff ended in the same second is sorted by the queue sort plugin in activeQ.
+        // Pods whose backoffs end in the same second are ordered by the queue sort plugin in activeQ.
         ended.sort_by_key(|ticket| ticket.expiry);
         for ticket in ended {
             // A pod that comes straight out of backoff was checked when it went in.
@@ -60,10 +60,10 @@ impl Queue {
         }
     }
 
-    /// When [`Queue::tick`] has something to do next, if ever.
+    /// When [`Queue::tick`] next has something to do, if ever.
     #[must_use]
     pub fn next_tick(&self) -> Option<Timestamp> {
-        // Over when the whole second after the expiry has begun.
+        // A backoff is over once the whole second after its expiry has begun.
         let second = Duration::from_secs(1);
         let backoffs = [self.backoff.peek(), self.error_backoff.peek()].into_iter().flatten();
         let aside = [false, true].map(|futile| self.futile.heads(Place::Backoff, futile));
@@ -95,7 +95,7 @@ impl Queue {
     }
 }
 
-/// A backoff is over when its whole second has passed.
+/// A backoff is over once its whole second has passed.
 fn is_over(expiry: Timestamp, now: Timestamp) -> bool {
     expiry < now.truncate_to_second()
 }

@@ -1,4 +1,4 @@
-//! The queue judged from inside: all of it, or what changed.
+//! Consistency checks of the queue: all of it, or only what changed.
 
 use super::places::Ticket;
 use super::{Entry, Place, Profiles, Queue};
@@ -7,17 +7,17 @@ use secondmate_model::{Atom, Uid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The queue's pods, counted by whoever judges it: by place, and by plugin and profile that rejected them.
+/// The queue's pods as counted by the check: by place, and by the plugin and profile that rejected them.
 #[derive(Debug, Default)]
 pub(crate) struct Counted {
     places: BTreeMap<Place, usize>,
     rejectors: BTreeMap<(Atom, Atom), i64>,
-    /// As what each pod was counted.
+    /// How each pod was counted.
     pods: FxHashMap<Uid, (Place, Vec<(Atom, Atom)>)>,
 }
 
 impl Counted {
-    /// Counts the pod as it is now, and no longer as it was.
+    /// Counts the pod in its current state instead of its previous one.
     fn count(&mut self, uid: &Uid, entry: Option<&Entry>) {
         if let Some((place, rejectors)) = self.pods.remove(uid) {
             *self.places.entry(place).or_default() -= 1;
@@ -41,7 +41,7 @@ impl Counted {
 }
 
 impl Queue {
-    /// Checks that every pod is in one place and that the places are counted right.
+    /// Checks that every pod is in one place and that the places are counted correctly.
     ///
     /// # Errors
     /// What is wrong, in words.
@@ -65,7 +65,8 @@ impl Queue {
         self.check_counts(&counted)
     }
 
-    /// The same for these pods, which are those that were touched since the last time; all others were `counted` then.
+    /// Like [`Self::check`], but only for these pods, which were touched since the last check; all others are already in
+    /// `counted`.
     pub(crate) fn check_changes(
         &self,
         touched: &BTreeSet<Uid>,
@@ -90,7 +91,7 @@ impl Queue {
         self.check_counts(counted)
     }
 
-    /// `ticket` finds the pod's one in the heap of its place.
+    /// `ticket` finds the pod's ticket in the heap of its place.
     fn check_entry<'a>(
         &self,
         entry: &Entry,

@@ -1,17 +1,19 @@
-//! Kinds of pods for which an attempt is futile: one of the kind was rejected, and nothing has changed since that an attempt looks at.
+//! Kinds of pods for which an attempt is futile: one pod of the kind was rejected, and nothing that an attempt looks at has
+//! changed since.
 //!
-//! Pods are of one kind here where they are alike in everything that plugins may read of them. Those that were tried before and are known to
-//! be rejected again stand aside, in a heap for each kind, so that whatever may be placed is tried first. With each change of the cluster the
-//! first pod of each kind is tried in earnest again, when it is its turn: one attempt a kind, not one a pod. Where nothing else is ready, the
-//! others are given its answer.
+//! Here, pods are of the same kind if they are equal in everything that plugins may read of them. Pods that were tried before and
+//! are known to be rejected again stand aside, in one heap per kind, so that pods that might be placed are tried first. After
+//! each change of the cluster, the first pod of each kind is really tried again when its turn comes: one attempt per kind, not
+//! per pod. If nothing else is ready, the others get its answer.
 //!
-//! Pods of a kind that an event moves go there at once: to sort fifty thousand of them out one by one, when the next pod is taken, would take
-//! half a second. So it is in backoffQ, whose pods are tried early where nothing else is ready: one that would be rejected again is left there
-//! until its backoff ends, so that a crowd costs a look now and then and not a processor.
+//! Pods of a known kind that an event moves are put aside at once: sorting fifty thousand of them out one by one when the next
+//! pod is popped would take half a second. The same applies in backoffQ, whose pods are tried early if nothing else is ready: one
+//! that would be rejected again stays there until its backoff ends, so that a crowd of such pods costs an occasional check
+//! instead of a whole CPU.
 //!
-//! Nobody's chance gets smaller: a pod stands aside only while an attempt would fail.
+//! This does not reduce any pod's chances: a pod stands aside only while an attempt would fail.
 //!
-//! There are at most [`KINDS_MAX`] kinds; pods of others are tried one by one, and counted.
+//! There are at most [`KINDS_MAX`] kinds; pods of further kinds are tried one by one, and counted.
 
 use super::Place;
 use super::places::Ticket;
@@ -26,7 +28,7 @@ use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// Most kinds that are known at a time: each costs a comparison when a pod is taken from the queue.
+/// Maximum number of kinds known at a time: each costs a comparison whenever a pod is popped.
 const KINDS_MAX: usize = 256;
 
 #[derive(Debug)]
@@ -34,11 +36,11 @@ struct Kind {
     /// One of its pods.
     like: Arc<Pod>,
     answer: Arc<Rejection>,
-    /// The state of the cluster in which it was given.
+    /// The state of the cluster for which the answer is valid.
     world: u64,
-    /// Pods in activeQ that stand aside, those that are to be tried first on top; stale tickets are among them.
+    /// Pods in activeQ that stand aside, with the next one to be tried on top; includes stale tickets.
     active: Heap<Ticket>,
-    /// The same in backoffQ, those whose backoff ends first on top.
+    /// The same for backoffQ, with the one whose backoff ends first on top.
     backoff: Heap<Ticket>,
 }
 
@@ -52,18 +54,18 @@ impl Kind {
     }
 }
 
-/// What is known to be futile.
+/// The kinds for which attempts are known to be futile.
 #[derive(Debug, Default)]
 pub(super) struct Futile {
-    /// By hash; of kinds with the same hash one is known.
+    /// By hash; of several kinds with the same hash, only one is known.
     kinds: BTreeMap<u64, Kind>,
     /// Counts the states of the cluster.
     world: u64,
-    /// Answers that were not kept, for want of room.
+    /// Number of answers that were not kept, for lack of room.
     not_kept: u64,
 }
 
-/// The hash of a pod's kind, once it was asked for; none where the pod is like no other.
+/// The hash of a pod's kind, computed on first use; `None` inside if the pod has no equivalents.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Likeness(OnceCell<Option<u64>>);
 
@@ -81,12 +83,12 @@ fn hash(pod: &Pod) -> u64 {
 }
 
 impl Futile {
-    /// What attempts look at has changed: they may end otherwise now.
+    /// Something changed that attempts look at, so they may end differently now.
     pub fn world_changed(&mut self) {
         self.world += 1;
     }
 
-    /// The pod was rejected, and so would be others that are alike, while nothing changes.
+    /// The pod was rejected, and so would be equivalent pods as long as nothing changes.
     pub fn remember(&mut self, pod: &Arc<Pod>, answer: Arc<Rejection>) {
         let (key, world) = (hash(pod), self.world);
         if let Some(kind) = self.kinds.get_mut(&key) {
@@ -110,7 +112,7 @@ impl Futile {
         self.kinds.insert(key, Kind { like: Arc::clone(pod), answer, world, active, backoff });
     }
 
-    /// Answers so far that were not kept, since there are [`KINDS_MAX`] kinds.
+    /// Total number of answers that were not kept because there are already [`KINDS_MAX`] kinds.
     pub fn not_kept(&self) -> u64 {
         self.not_kept
     }
@@ -129,13 +131,13 @@ impl Futile {
         self.key(pod).is_some()
     }
 
-    /// What an attempt would come to, where it is known to be futile.
+    /// The result of an attempt, if it is known to be futile.
     pub fn answer(&self, pod: &Pod) -> Option<Arc<Rejection>> {
         self.kinds.get(&self.key(pod)?).map(|kind| Arc::clone(&kind.answer))
     }
 
-    /// Lets a pod stand aside that was tried before, and for which another attempt is futile; returns any other. It is in the place of which
-    /// `compare` has the order.
+    /// Puts a pod aside if it was tried before and another attempt is futile; otherwise returns the ticket. `compare` gives the
+    /// order of `place`.
     pub fn set_aside(
         &mut self,
         ticket: Ticket,
@@ -154,8 +156,9 @@ impl Futile {
         None
     }
 
-    /// Where pods like this one stand aside, if others of its kind were rejected: also where that may be otherwise by now, since the first of
-    /// them is tried in earnest then. It may turn out to be of another kind with the same hash, and is given no answer of this one.
+    /// The heap in which pods like this one stand aside, if others of its kind were rejected; even if the cluster has changed
+    /// since, because the first of them is really tried in that case. The pod may turn out to be of another kind with the same
+    /// hash, and then does not get this kind's answer.
     pub fn aside_of(&mut self, likeness: &Likeness, pod: &Pod, place: Place) -> Option<&mut Heap<Ticket>> {
         if self.kinds.is_empty() {
             return None;
@@ -163,7 +166,8 @@ impl Futile {
         self.kinds.get_mut(&likeness.of(pod)?).map(|kind| kind.aside_mut(place))
     }
 
-    /// The first pods of the kinds: of those for which an attempt is futile, or of those for which that is not known any more.
+    /// The first pods of the kinds: either of those for which an attempt is futile, or of those for which that is no longer
+    /// known.
     pub fn heads(&self, place: Place, futile: bool) -> impl Iterator<Item = (u64, &Ticket)> {
         let world = self.world;
         self.kinds
@@ -182,7 +186,7 @@ impl Futile {
         self.kinds.get_mut(&kind)?.aside_mut(place).pop(compare)
     }
 
-    /// Takes the pods that are first of their kinds, one after the other, while `takes` says so.
+    /// Takes the first pods of the kinds, one after the other, while `takes` returns true.
     pub fn pop_while(
         &mut self,
         place: Place,
@@ -208,13 +212,13 @@ impl Futile {
         self.kinds.values().flat_map(move |kind| kind.aside(place).iter())
     }
 
-    /// The tickets of kinds for which it is not known any more that an attempt is futile.
+    /// The tickets of kinds for which it is no longer known that an attempt is futile.
     pub fn in_doubt(&self, place: Place) -> impl Iterator<Item = &Ticket> {
         let in_doubt = self.kinds.values().filter(|kind| kind.world != self.world);
         in_doubt.flat_map(move |kind| kind.aside(place).iter())
     }
 
-    /// Keeps the tickets for which `keep` says so.
+    /// Keeps the tickets for which `keep` returns true.
     pub fn retain(
         &mut self,
         place: Place,
@@ -227,7 +231,8 @@ impl Futile {
     }
 }
 
-/// Whether plugins see no difference. What is said about a pod with volumes or resource claims is said about these.
+/// Whether plugins see no difference between the pods. Pods with volumes or resource claims are never alike, since answers depend
+/// on those objects.
 fn is_alike(one: &Pod, other: &Pod) -> bool {
     one.scheduler_name == other.scheduler_name
         && one.never_preempts == other.never_preempts

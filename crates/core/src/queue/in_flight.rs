@@ -1,11 +1,10 @@
 //! Events that happen while pods are in flight.
 //!
-//! A pod that is being tried does not see what changes meanwhile, so the events are kept from the moment when it was popped, and
-//! replayed for it when it comes back. The list starts at the first marker of a pod that is still in flight; it is empty
-//! when none is.
+//! An attempt does not see what changes while it runs, so events are kept from the moment the pod is popped and replayed when it
+//! returns to the queue. The list starts at the first marker of a pod that is still in flight, and is empty if none is.
 //!
-//! The list has a limit, since a pod may wait on permit for a quarter of an hour. What is dropped then is missed by the pods that
-//! were popped before it; they are told so, and are tried again as if one of the missed events had helped.
+//! The list is limited, since a pod may wait on permit for a quarter of an hour. Events that are dropped are missed by the pods
+//! popped before them; those pods are marked, and are retried as if one of the missed events had helped.
 
 use rustc_hash::FxHashMap;
 use secondmate_framework::{ActionType, EventResource};
@@ -18,12 +17,12 @@ enum Record {
     /// A pod was popped; cleared when it is done.
     Popped(Option<Uid>),
     Event(ClusterEvent, Box<ObjectChange>),
-    /// It concerns this pod alone: an update of the pod itself, or its activation by force.
+    /// Concerns this pod alone: an update of the pod itself, or its forced activation.
     Own(Uid, ClusterEvent, Box<ObjectChange>),
 }
 
 impl Record {
-    /// The event's label, where it is one.
+    /// The event's label, if it is an event.
     fn label(&self) -> Option<&'static str> {
         match self {
             Self::Popped(_) => None,
@@ -32,29 +31,29 @@ impl Record {
     }
 }
 
-/// Most records kept, markers included: some tens of megabytes.
+/// Maximum number of records, including markers: some tens of megabytes.
 pub const IN_FLIGHT_EVENTS_MAX: usize = 100_000;
 
 /// Markers of pods in flight, and the events between and after them.
 #[derive(Clone, Debug, Default)]
 pub struct InFlight {
     records: VecDeque<Record>,
-    /// Number of records dropped from the front so far: positions stay valid.
+    /// Number of records dropped from the front so far, so that positions stay valid.
     dropped: u64,
     markers: FxHashMap<Uid, u64>,
-    /// Markers that were dropped though their pods are in flight.
+    /// Number of markers that were dropped although their pods are in flight.
     missing: usize,
     events: usize,
-    /// Events that were dropped while a pod in flight might have needed them.
+    /// Number of events that were dropped while a pod in flight might have needed them.
     events_dropped: u64,
-    /// The events kept, by label; for the metric. Labels stay when none is left.
+    /// The events kept, by label, for the metric. Labels stay even if no event is left.
     by_label: BTreeMap<&'static str, usize>,
 }
 
-/// The name under which the metric counts pods in flight, among the events kept for them.
+/// The label under which the metric counts pods in flight among the events kept for them.
 const POPPED: &str = "PodPopped";
 
-/// The event that stands for a forced activation.
+/// The event for a forced activation.
 const FORCED: ClusterEvent = ClusterEvent::new(EventResource::Wildcard, ActionType::ALL, "ForceActivate");
 
 impl InFlight {
@@ -63,7 +62,7 @@ impl InFlight {
         self.events
     }
 
-    /// Number of events kept by label, and of pods in flight as `PodPopped`; zeros of what was there once.
+    /// Number of events kept, by label, and of pods in flight as `PodPopped`; labels that were used once stay with zero.
     pub fn by_label(&self) -> impl Iterator<Item = (&'static str, usize)> {
         let popped = (self.dropped > 0 || !self.records.is_empty()).then_some((POPPED, self.markers.len()));
         popped.into_iter().chain(self.by_label.iter().map(|(label, count)| (*label, *count)))
@@ -96,7 +95,7 @@ impl InFlight {
         Some(record)
     }
 
-    /// Number of events dropped so far while a pod in flight might have needed them.
+    /// Total number of events dropped while a pod in flight might have needed them.
     pub fn events_dropped(&self) -> u64 {
         self.events_dropped
     }
@@ -115,7 +114,8 @@ impl InFlight {
         }
     }
 
-    /// A pod in flight was updated. Upstream keeps this for all pods in flight, and so may try another pod once too often.
+    /// A pod in flight was updated. Upstream keeps such an event for all pods in flight, and so may retry another pod
+    /// unnecessarily.
     pub fn record_own(&mut self, uid: &Uid, event: ClusterEvent, change: &ObjectChange) {
         if self.markers.contains_key(uid) {
             self.push(Record::Own(uid.clone(), event, Box::new(change.clone())));
@@ -127,17 +127,17 @@ impl InFlight {
         self.record_own(uid, FORCED, &ObjectChange::default());
     }
 
-    /// Where the pod's marker is in the list; none if it was dropped.
+    /// The position of the pod's marker in the list; `None` if it was dropped.
     fn position(&self, at: u64) -> Option<usize> {
         at.checked_sub(self.dropped).map(|at| usize::try_from(at).expect("the list is in memory"))
     }
 
-    /// Whether older events than those of [`Self::since_pop`] were dropped.
+    /// Whether events older than those of [`Self::since_pop`] were dropped.
     pub fn missed_some(&self, uid: &Uid) -> bool {
         self.markers.get(uid).is_some_and(|at| self.position(*at).is_none())
     }
 
-    /// What happened since the pod was popped, so far as it is kept.
+    /// What happened since the pod was popped, as far as it is kept.
     pub fn since_pop<'a>(
         &'a self,
         uid: &'a Uid,
@@ -151,7 +151,7 @@ impl InFlight {
         })
     }
 
-    /// Every marker is of a pod in flight, and nothing is kept that no marker needs.
+    /// Checks that every marker belongs to a pod in flight, and that nothing is kept that no marker needs.
     pub fn check(&self, is_in_flight: impl Fn(&Uid) -> bool) -> Result<(), String> {
         if let Some(uid) = self.markers.keys().filter(|uid| !is_in_flight(uid)).min() {
             return Err(format!("events are kept for pod {uid}, which is not in flight"));
@@ -167,14 +167,14 @@ impl InFlight {
         }
     }
 
-    /// The pod is not in flight any more: events that no other pod needs are dropped.
+    /// The pod is no longer in flight: drops events that no other pod needs.
     pub fn done(&mut self, uid: &Uid) {
         let Some(at) = self.markers.remove(uid) else { return };
         match self.position(at) {
             Some(at) => self.records[at] = Record::Popped(None),
             None => self.missing -= 1,
         }
-        // A pod whose marker is missing needs all that is kept.
+        // A pod whose marker is missing needs everything that is kept.
         while self.missing == 0
             && let Some(front) = self.records.front()
             && !matches!(front, Record::Popped(Some(_)))

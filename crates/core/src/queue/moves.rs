@@ -7,7 +7,7 @@ use secondmate_framework::{ClusterEvent, Code, EventResource, Hint, ObjectChange
 use secondmate_model::{Atom, Pod, Uid};
 use std::sync::Arc;
 
-/// What an event means for a pod, weakest first.
+/// The effect of an event on a pod, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Strategy {
     Wait,
@@ -16,7 +16,7 @@ pub(super) enum Strategy {
 }
 
 impl Strategy {
-    /// The queue that it leads to, as the metric names it.
+    /// The queue that it leads to, as named in the metric.
     fn queue(self) -> &'static str {
         match self {
             Self::Wait => "unschedulable",
@@ -26,17 +26,17 @@ impl Strategy {
     }
 }
 
-/// A pod is moved by force.
+/// A forced move.
 const FORCED: Move = Move { event: "ForceActivate", strategy: None, stays: false };
 
-/// Why a pod is moved, for the metrics of what comes into the queues.
+/// Why a pod is moved, for the metrics of incoming pods.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Move {
     /// Label of the event.
     event: &'static str,
-    /// What the event means for the pod; none where that was not asked.
+    /// The effect of the event on the pod; `None` if it was not determined.
     strategy: Option<Strategy>,
-    /// The pod stays where it is if a plugin holds it back, so that it does not come into a queue.
+    /// The pod stays where it is if a plugin holds it back, and then does not count as incoming.
     stays: bool,
 }
 
@@ -46,7 +46,7 @@ impl Move {
         Self { event, strategy: None, stays: false }
     }
 
-    /// A move by an event.
+    /// A move caused by an event.
     pub fn by(event: &'static str, strategy: Strategy) -> Self {
         Self { event, strategy: Some(strategy), stays: false }
     }
@@ -56,18 +56,19 @@ impl Move {
     }
 }
 
-/// Whom an event came to.
+/// Which pods an event is evaluated for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// All pods that wait.
+    /// All waiting pods.
     AllThatWait,
     /// The pod that was updated.
     TheUpdated,
 }
 
 impl Queue {
-    /// A pod comes into a queue. Upstream counts entities apart, and only where the queue is another than the event's meaning alone
-    /// leads to (`recordIncomingEntitiesMetrics`): a pod that goes into backoff because a hint said so is no new entity there.
+    /// A pod enters a queue. Upstream counts entities separately, and only if the queue differs from the one that the event's
+    /// hint leads to (`recordIncomingEntitiesMetrics`): a pod that goes into backoff because a hint said so is not counted as a
+    /// new entity there.
     pub(super) fn count_move(&mut self, queue: &'static str, by: Move) {
         *self.incoming.entry((queue, by.event)).or_insert(0) += 1;
         if by.strategy.is_none_or(|strategy| strategy.queue() != queue) {
@@ -75,7 +76,7 @@ impl Queue {
         }
     }
 
-    /// A cluster event: moves the pods that it may help, except for `except`.
+    /// Handles a cluster event: moves the pods that it may help, except for `except`.
     pub fn on_event(
         &mut self,
         event: &ClusterEvent,
@@ -87,7 +88,7 @@ impl Queue {
         self.on_event_for(event, change, &concerns, cx);
     }
 
-    /// A cluster event: moves the pods that it concerns and may help.
+    /// Handles a cluster event: moves the pods that it concerns and may help.
     pub fn on_event_for(
         &mut self,
         event: &ClusterEvent,
@@ -108,8 +109,8 @@ impl Queue {
         self.in_flight.record(*event, change);
     }
 
-    /// The core's own gate is open again, and the pod waits for events like any other rejected pod. Where `events_are_over`, those
-    /// that it would wait for have come already, so it is tried again when its backoff is over.
+    /// The core's own gate has opened, and the pod waits for events like any other rejected pod. If `events_are_over`, the events
+    /// that it would wait for have already come, so it is retried when its backoff ends.
     pub fn ungate(&mut self, uid: &Uid, events_are_over: bool, cx: QueueContext<'_>) {
         let Some(entry) = self.entries.get_mut(uid).filter(|e| e.place == Place::Gated) else { return };
         if events_are_over {
@@ -122,14 +123,14 @@ impl Queue {
         }
     }
 
-    /// Lets a pod that waits for events be tried again when its backoff is over, as if this event had helped it.
+    /// Retries a pod that waits for events when its backoff ends, as if this event had helped it.
     pub fn wake(&mut self, uid: &Uid, event: &'static str, cx: QueueContext<'_>) {
         if self.entries.get(uid).is_some_and(|entry| entry.place == Place::Unschedulable) {
             self.requeue_after_backoff(uid, Move::by(event, Strategy::AfterBackoff), cx);
         }
     }
 
-    /// Moves a waiting pod by force, whatever plugins say; a pod in flight is tried again as soon as it comes back.
+    /// Moves a waiting pod regardless of the plugins; a pod in flight is retried as soon as it returns.
     pub fn force_activate(&mut self, uid: &Uid, cx: QueueContext<'_>) {
         match self.entries.get(uid).map(|e| e.place) {
             // PreEnqueue plugins let it pass when it went into backoff, and are not asked again.
@@ -140,7 +141,7 @@ impl Queue {
         }
     }
 
-    /// What an event means for a pod that was rejected.
+    /// The effect of an event on a rejected pod.
     pub(super) fn strategy(
         &self,
         uid: &Uid,
@@ -164,7 +165,7 @@ impl Queue {
         }
     }
 
-    /// What the events since it was popped mean for a pod that was rejected. It asks no further than until nothing can change the answer: a
+    /// The combined effect on a rejected pod of the events since it was popped. Stops as soon as nothing can change the result: a
     /// pod may have waited on permit for a quarter of an hour.
     pub(super) fn strategy_since_pop(&self, uid: &Uid, pod: &Pod, profiles: &Profiles) -> Strategy {
         let may_go_at_once = self.entries.get(uid).is_some_and(|entry| !entry.pending_by.is_empty());
@@ -180,7 +181,7 @@ impl Queue {
         strategy
     }
 
-    /// Looks at a waiting pod that was updated; says whether it waits no longer.
+    /// Reconsiders a waiting pod that was updated; returns whether it stopped waiting.
     pub(super) fn reconsider(
         &mut self,
         uid: &Uid,
@@ -194,7 +195,7 @@ impl Queue {
         self.move_by(uid, event, strategy, Asked::TheUpdated, cx)
     }
 
-    /// Moves a waiting pod by what an event means for it; says whether it waits no longer.
+    /// Moves a waiting pod according to the effect of an event; returns whether it stopped waiting.
     fn move_by(
         &mut self,
         uid: &Uid,
@@ -206,7 +207,7 @@ impl Queue {
         let Some(entry) = self.entries.get(uid) else { return false };
         let pod = &entry.queued.pod;
         if let Some(gate) = entry.gated_by.as_ref().filter(|_| asked == Asked::AllThatWait) {
-            // A gated pod is looked at only where the gating plugin may change its mind.
+            // A gated pod is reconsidered only if the event may change the gating plugin's mind.
             let concerns =
                 cx.profiles.get(&pod.scheduler_name).is_some_and(|p| p.plugin_registers(gate, event));
             if !concerns {
@@ -236,14 +237,14 @@ impl Queue {
         self.enter_backoff(uid, place, by, cx);
     }
 
-    /// Puts a pod into activeQ, unless a PreEnqueue plugin holds it back.
+    /// Puts a pod into activeQ unless a PreEnqueue plugin holds it back.
     pub(super) fn activate(&mut self, uid: &Uid, by: Move, cx: QueueContext<'_>) {
         if !self.gate(uid, by, cx) {
             self.enter_active(uid, by, cx);
         }
     }
 
-    /// Asks the PreEnqueue plugins; where one holds the pod back, it is put among the gated ones and the answer is yes.
+    /// Asks the PreEnqueue plugins. If one holds the pod back, moves it to the gated pods and returns true.
     fn gate(&mut self, uid: &Uid, by: Move, cx: QueueContext<'_>) -> bool {
         self.touched.note(uid);
         let Some(entry) = self.entries.get_mut(uid) else { return false };
@@ -259,7 +260,7 @@ impl Queue {
                 entry.rejected_by.insert(plugin.clone());
             }
             entry.gated_by = Some(plugin.clone());
-            // It is not tried, so nothing can come of the flush.
+            // It is not retried, so the flush has no effect on it.
             entry.flushed = false;
         });
         if is_new {
@@ -272,7 +273,7 @@ impl Queue {
     }
 }
 
-/// The core's own gate or the PreEnqueue plugin that holds the pod back: the one that did so before is asked first.
+/// The core's own gate or the PreEnqueue plugin that holds the pod back. The plugin that did so before is asked first.
 pub(super) fn first_that_holds(pod: &Pod, before: Option<&Atom>, cx: QueueContext<'_>) -> Option<Atom> {
     cx.gates.holds(&pod.uid).or_else(|| {
         let profile = cx.profiles.get(&pod.scheduler_name)?;

@@ -1,4 +1,4 @@
-//! The places of the queue, and how a pod moves between them. Each pod is in exactly one.
+//! The places of the queue, and how a pod moves between them. Each pod is in exactly one place.
 
 use super::moves::Move;
 use super::{Entry, Place, Profiles, Queue, QueueContext};
@@ -18,7 +18,7 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    /// Whether it is its pod's valid ticket for this place.
+    /// Whether this is its pod's valid ticket for this place.
     pub fn holds(&self, entries: &FxHashMap<Uid, Entry>, place: Place) -> bool {
         entries.get(&self.queued.pod.uid).is_some_and(|e| e.place == place && e.ticket == self.number)
     }
@@ -30,8 +30,8 @@ impl Queue {
         self.next_ticket - 1
     }
 
-    /// Moves a pod from its place into another, or anew into the same; `edit` is what else changes. Where the pod waits is known by
-    /// the plugins that rejected it, so these change only here.
+    /// Moves a pod to another place, or re-enters it in the same one; `edit` makes further changes. Waiting pods are indexed by
+    /// the plugins that rejected them, so that field may only be changed here.
     pub(super) fn relocate(
         &mut self,
         uid: &Uid,
@@ -44,7 +44,8 @@ impl Queue {
         self.list(uid, expiry, profiles, false);
     }
 
-    /// Gives a pod another place, or the same anew, and takes it out of the lists and counts of the one before.
+    /// Assigns a place to a pod, possibly the same one again, and removes the pod from the lists and counts of the previous
+    /// place.
     fn assign(&mut self, uid: &Uid, to: Place, edit: impl FnOnce(&mut Entry)) {
         let ticket = self.new_ticket();
         self.unlist(uid);
@@ -55,7 +56,7 @@ impl Queue {
         }
     }
 
-    /// Takes a pod out of the lists and counts of its place. An old ticket in a heap does no harm.
+    /// Removes a pod from the lists and counts of its place. An old ticket in a heap does no harm.
     pub(super) fn unlist(&mut self, uid: &Uid) {
         self.touched.note(uid);
         let Some(entry) = self.entries.get(uid) else { return };
@@ -67,7 +68,8 @@ impl Queue {
         *self.count_of(place) -= 1;
     }
 
-    /// Enters a pod into the lists and counts of its place; aside where others of its kind were rejected and it `may_stand_aside`.
+    /// Enters a pod into the lists and counts of its place; puts it aside if others of its kind were rejected and it
+    /// `may_stand_aside`.
     pub(super) fn list(&mut self, uid: &Uid, expiry: Timestamp, profiles: &Profiles, may_stand_aside: bool) {
         self.touched.note(uid);
         let Some(entry) = self.entries.get(uid) else { return };
@@ -103,7 +105,7 @@ impl Queue {
         self.count_move("active", by);
     }
 
-    /// Puts a pod into backoffQ, or among those that failed by an error.
+    /// Puts a pod into backoffQ, or into the one for pods that failed with an error.
     pub(super) fn enter_backoff(&mut self, uid: &Uid, place: Place, by: Move, cx: QueueContext<'_>) {
         let expiry = self.expiry(uid);
         self.assign(uid, place, |_| {});
@@ -111,13 +113,13 @@ impl Queue {
         self.count_move("backoff", by);
     }
 
-    /// Enters a pod that comes from another place, so that it stands aside where it was tried before and others like it were rejected.
+    /// Enters a pod that comes from another place. It stands aside if it was tried before and others like it were rejected.
     fn list_again(&mut self, uid: &Uid, expiry: Timestamp, cx: QueueContext<'_>) {
         let was_tried = self.entries.get(uid).is_some_and(|entry| entry.queued.attempts > 0);
         self.list(uid, expiry, cx.profiles, was_tried && !cx.promises.is_promised(uid));
     }
 
-    /// Drops old tickets when they are the larger part of a heap.
+    /// Drops stale tickets when they make up most of a heap.
     fn compact(&mut self, profiles: &Profiles) {
         const SLACK: usize = 64;
         let compare = by_queue_sort(profiles);
@@ -147,7 +149,7 @@ impl Queue {
         }
     }
 
-    /// Counts a pod for each plugin that rejected it: from its return to the queue until it is popped or removed.
+    /// Counts a pod for each plugin that rejected it, from its return to the queue until it is popped or removed.
     pub(super) fn count_rejectors(&mut self, uid: &Uid, by: i64) {
         self.touched.note(uid);
         let Some(entry) = self.entries.get(uid) else { return };
@@ -162,7 +164,7 @@ impl Queue {
     }
 }
 
-/// The order of activeQ: the queue sort plugin's, which all profiles share, then that of arrival.
+/// The order of activeQ: the queue sort plugin's, which all profiles share, then order of arrival.
 pub(super) fn by_queue_sort(profiles: &Profiles) -> impl Fn(&Ticket, &Ticket) -> Ordering {
     let profile = profiles.values().next().map(Arc::clone);
     move |a, b| {

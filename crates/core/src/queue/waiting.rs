@@ -1,8 +1,9 @@
-//! Pods that wait for events: in order of arrival, and by kind, so that an event costs what it can concern.
+//! Pods that wait for events: in order of arrival, and by kind, so that the cost of an event depends on what it can concern.
 //!
-//! Pods are of one kind where the same plugins of a profile rejected them and they are alike in all that those plugins read
-//! ([`Declaration::pod`](secondmate_framework::Declaration::pod)). A hint is the same for all of a kind, so it is asked for once. Where a
-//! plugin says nothing of what it reads, or what it reads cannot be compared, each pod is a kind of its own.
+//! Pods are of the same kind if the same plugins of a profile rejected them and they are equal in everything that those plugins
+//! read ([`Declaration::pod`](secondmate_framework::Declaration::pod)). A hint is the same for all pods of a kind, so it is
+//! requested once. If a plugin does not declare what it reads, or what it reads cannot be compared, each pod is a kind of its
+//! own.
 
 use super::moves::Strategy;
 use super::{Entry, Profiles};
@@ -27,13 +28,13 @@ pub(super) struct Waiting {
     next_kind: u64,
 }
 
-/// Pods that are alike for those who rejected them.
+/// Pods that are equivalent for the plugins that rejected them.
 #[derive(Debug)]
 struct Kind {
     profile: Atom,
     rejected_by: BTreeSet<Atom>,
     pending_by: BTreeSet<Atom>,
-    /// In what they are alike; none where the pod is the only one of its kind.
+    /// The parts in which they are equal; `None` if the pod is the only one of its kind.
     parts: Option<PodParts>,
     hash: u64,
     tickets: BTreeSet<u64>,
@@ -64,11 +65,11 @@ impl Kind {
     }
 }
 
-/// All that the plugins that rejected the pod read of it, where that can be compared.
+/// All parts that the rejecting plugins read of the pod, if those can be compared.
 fn comparable_parts(entry: &Entry, profile: &Profile) -> Option<PodParts> {
     let mut parts = PodParts::NONE;
     for name in entry.rejectors() {
-        // One that is not in the profile says nothing to any event.
+        // A plugin that is not in the profile gives no hint for any event.
         let Some(plugin) = profile.plugins().iter().find(|plugin| plugin.name == *name) else { continue };
         let declared = profile.declaration(plugin);
         if !declared.tells_what_it_reads() {
@@ -98,9 +99,10 @@ impl Waiting {
         self.kinds.len()
     }
 
-    /// The pods that an event `concerns` and may help, in order of arrival, each with what the event means for it: all of them for a
-    /// wildcard, else those of which a rejecting plugin registered it and whose `strategy` is not to wait. That is asked for one pod
-    /// of each kind, and for the pod that the event is about, if that waits itself under the ticket `own`.
+    /// The pods that an event `concerns` and may help, in order of arrival, each with the effect of the event: for a wildcard,
+    /// all of them; otherwise those for which a rejecting plugin registered the event and whose `strategy` is not to wait. The
+    /// strategy is determined for one pod of each kind, and for the pod that the event is about if that one waits itself, under
+    /// the ticket `own`.
     pub fn helped(
         &self,
         event: &ClusterEvent,
@@ -203,7 +205,7 @@ impl Waiting {
         }
     }
 
-    /// Checks that a waiting pod is of its kind.
+    /// Checks that a waiting pod is filed under its kind.
     pub fn check(&self, entry: &Entry, profiles: &Profiles) -> Result<(), String> {
         let pod = &entry.queued.pod;
         let right = self.pods.get(&entry.ticket).is_some_and(|(listed, number)| {

@@ -1,7 +1,8 @@
-//! Nominations that were asked to be written and that the status of the pod need not show yet.
+//! Nominations whose write was requested and that the status of the pod need not show yet.
 //!
-//! kube-scheduler waits for the answer to such a write before it does anything else, so that its next attempt begins with what it wrote.
-//! Here nobody waits, and what was asked counts instead: for the next attempt, for what is written next, and against a status from before.
+//! kube-scheduler waits for the answer to such a write before it does anything else, so its next attempt starts from what it
+//! wrote. Here nothing waits; instead, the requested nomination counts: for the next attempt, for what is written next, and
+//! against an older status.
 
 use rustc_hash::FxHashMap;
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
@@ -10,24 +11,25 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// For so long a status that shows something from before is late, and nobody else's word: a write is tried for a minute at most, and waits
-/// for its turn before.
+/// For this long, a status that shows an earlier value is considered late rather than written by another party: a write is tried
+/// for a minute at most, and waits for its turn before that.
 const LATE_FOR: Duration = Duration::from_secs(120);
-/// Earlier ones that are remembered of a pod. A status that shows one from before these counts as somebody else's.
+/// Maximum number of earlier values that are remembered per pod. A status that shows a value older than these counts as written
+/// by another party.
 const BEFORE_MAX: usize = 8;
 
-/// What was asked for one pod.
+/// What was requested for one pod.
 #[derive(Debug)]
 struct Asked {
     node: Option<Atom>,
-    /// What was asked before that, and may be written and shown yet.
+    /// Values that were requested before, and may yet be written and shown.
     before: SmallVec<[Option<Atom>; 1]>,
     /// What the status shows until something is written.
     shown: Option<Atom>,
     until: Timestamp,
 }
 
-/// What was asked in the last two minutes, by pod: once for each, however often it was asked.
+/// What was requested in the last two minutes, by pod; one entry per pod, however many requests there were.
 #[derive(Debug, Default)]
 pub(super) struct AskedNominations {
     by_pod: FxHashMap<Uid, Asked>,
@@ -35,7 +37,7 @@ pub(super) struct AskedNominations {
 }
 
 impl AskedNominations {
-    /// A node, or none, is asked to be written to the pod's status.
+    /// Records that a node, or none, is to be written to the pod's status.
     pub fn ask(&mut self, pod: &Pod, node: Option<Atom>, now: Timestamp) {
         let until = now + LATE_FOR;
         let is_known = self.by_pod.contains_key(&pod.uid);
@@ -60,17 +62,17 @@ impl AskedNominations {
         self.by_time.insert((until, pod.uid.clone()));
     }
 
-    /// The node of the pod's nomination, as it was asked or as its status says.
+    /// The node that the pod is nominated to, as requested, or otherwise as in its status.
     pub fn node_of<'a>(&'a self, pod: &'a Pod) -> Option<&'a Atom> {
         self.by_pod.get(&pod.uid).map_or(&pod.nominated_node_name, |asked| &asked.node).as_ref()
     }
 
-    /// Whether the status shows this, and nothing else is about to be written.
+    /// Whether the status shows this, and no other value is about to be written.
     pub fn is_written(&self, pod: &Pod, node: Option<&Atom>) -> bool {
         pod.nominated_node_name.as_ref() == node && self.node_of(pod) == node
     }
 
-    /// The pod as it is when what was asked has been written.
+    /// The pod as it will be once the request has been written.
     pub fn applied(&self, pod: Arc<Pod>) -> Arc<Pod> {
         let node = self.node_of(&pod);
         if node == pod.nominated_node_name.as_ref() {
@@ -82,13 +84,13 @@ impl AskedNominations {
         pod
     }
 
-    /// Takes note of a status, and says whether it is one from before what was asked last.
+    /// Takes note of a status; returns whether it is older than the last request.
     pub fn is_late(&mut self, pod: &Pod, now: Timestamp) -> bool {
         let Some(asked) = self.by_pod.get_mut(&pod.uid) else { return false };
         let status = &pod.nominated_node_name;
         if now < asked.until {
             if *status == asked.node {
-                // What was there at first comes back by somebody else's hand only.
+                // From now on, the original value can only come back through another party.
                 asked.shown = status.clone();
                 if !asked.before.is_empty() {
                     return false;
@@ -103,7 +105,7 @@ impl AskedNominations {
         false
     }
 
-    /// Forgets what was asked too long ago.
+    /// Forgets requests that are too old.
     pub fn tick(&mut self, now: Timestamp) {
         while self.by_time.first().is_some_and(|(until, _)| *until <= now) {
             let Some((_, uid)) = self.by_time.pop_first() else { return };
@@ -132,7 +134,7 @@ mod tests {
         (!name.is_empty()).then(|| Atom::new(name))
     }
 
-    /// Asks for these nodes one after the other, beginning with a status that shows the first.
+    /// Requests these nodes one after the other, starting from a status that shows the first.
     fn asked(nodes: &[&str]) -> AskedNominations {
         let mut asked = AskedNominations::default();
         nodes[1..].iter().for_each(|name| asked.ask(&pod(nodes[0]), node(name), at(0)));

@@ -1,5 +1,5 @@
-//! The books that [`Scheduler::check`] needs to judge decisions, not only states: what was decided, what was asked for, and what
-//! is still to be answered. Tests keep them, a running scheduler does not.
+//! The books that [`Scheduler::check`] needs to judge decisions, not only states: what was decided, what was requested, and what
+//! has yet to be answered. Kept only in tests, not in a running scheduler.
 
 use super::binding::{Awaited, Stage, WayOut};
 use super::{Scheduler, plain_context};
@@ -13,34 +13,34 @@ use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// In one choice of so many, every node is looked at.
+/// For one choice out of this many, every node is looked at.
 const WHOLE_EVERY: u64 = 16;
 
 #[derive(Default)]
 pub(super) struct Audit {
     /// The first decision that broke an invariant, in words.
     broken: Option<String>,
-    /// Effects that are in the books already, of those that nobody has taken yet.
+    /// Number of effects already in the books, among those that have not been taken yet.
     entered: usize,
-    /// Answers that are on the way, by pod.
+    /// Outstanding answers, by pod.
     outstanding: BTreeMap<(Uid, Awaited), usize>,
     /// Nodes whose pods are being read.
     reads: BTreeSet<Atom>,
-    /// Pods to which a binding was sent that is not known to have failed.
+    /// Pods for which a binding was sent that is not known to have failed.
     bound: BTreeSet<Uid>,
-    /// Pods of ours that the pending watch shows and that were not seen on a node.
+    /// Pods of ours that the pending watch shows and that have not been seen on a node.
     pending: BTreeSet<Uid>,
-    /// Pods that were seen on a node. Nobody remembers them once no watch shows them any more.
+    /// Pods that were seen on a node. They are forgotten once no watch shows them any more.
     seen: BTreeSet<Uid>,
     /// Pods that the pending watch shows.
     shown: BTreeSet<Uid>,
-    /// Pods that the core may have no reason to remember after the input or step at hand.
+    /// Pods that the core may no longer need to remember after the current input or step.
     leaving: Vec<Uid>,
-    /// Nodes that were chosen.
+    /// Number of nodes chosen so far.
     choices: u64,
-    /// The queue's pods as they were counted when it was checked last.
+    /// The queue's pods as counted by the last check.
     pub counted: Counted,
-    /// Pods of which the books say something else.
+    /// Pods whose entries in the books have changed.
     pub touched: Touched,
 }
 
@@ -59,7 +59,7 @@ impl Audit {
         }
     }
 
-    /// Pods that are somewhere.
+    /// Pods that must be somewhere in the core.
     pub fn pending(&self) -> impl Iterator<Item = &Uid> {
         self.pending.iter()
     }
@@ -107,7 +107,7 @@ impl Audit {
             Input::PodGone(PodWatch::Pending, uid) => {
                 self.pending.remove(uid);
             }
-            // It was bound, though the watch shows nothing but the end.
+            // It was bound, although the watch shows only its end.
             Input::PodGone(PodWatch::Assigned, uid) if matches!(stage(uid), Some(Stage::Sent(_))) => {
                 self.pending.remove(uid);
                 self.seen.insert(uid.clone());
@@ -132,12 +132,13 @@ impl Audit {
                     Verified::Found(pod) if pod.node_name.is_none() => {
                         self.bound.remove(uid);
                     }
-                    // Nobody may wait for it any more: the watches have shown the pod's end, and an old list has brought it back.
+                    // The result may no longer matter to any binding: the watches have shown the pod's end, and an old list has
+                    // brought it back.
                     Verified::Found(_) if stage(uid).is_some_and(Stage::takes_look) => {
                         self.pending.remove(uid);
                         self.seen.insert(uid.clone());
                     }
-                    // What is gone was not bound and never will be, though a stale watch may show it for some time.
+                    // A pod that is gone was not bound and never will be, though a stale watch may still show it for some time.
                     Verified::Gone => {
                         self.bound.remove(uid);
                     }
@@ -167,9 +168,9 @@ impl Audit {
 }
 
 impl Scheduler {
-    /// The same scheduler with books, so that [`Scheduler::check`] judges decisions as well as states: that a pod is bound at most
-    /// once and to a node that passes the filters, that the room was there, and that whatever is awaited was asked for. For tests:
-    /// it evaluates each placed pod twice. The profiles must filter by resources and host ports.
+    /// Adds the books, so that [`Scheduler::check`] judges decisions as well as states: that a pod is bound at most once and to a
+    /// node that passes the filters, that the room was there, and that everything awaited was requested. For tests: it evaluates
+    /// each placed pod twice. The profiles must filter by resources and host ports.
     #[must_use]
     pub fn audited(mut self) -> Self {
         let mut audit: Box<Audit> = Box::default();
@@ -186,8 +187,9 @@ impl Scheduler {
         }
     }
 
-    /// A node was chosen for a pod, in the snapshot at hand: asked anew, and with nothing remembered, every filter lets the pod pass there.
-    /// In one choice of [`WHOLE_EVERY`], and where extenders have a say, the plain pass is asked about every node instead.
+    /// A node was chosen for a pod in the current snapshot: checks that every filter lets the pod pass there when run again with
+    /// nothing remembered. For one choice in [`WHOLE_EVERY`], and if extenders take part, the plain pass over all nodes is run
+    /// instead.
     pub(super) fn audit_choice(&mut self, profile: &Profile, pod: &Arc<Pod>, node: &Atom, now: Timestamp) {
         let Some(audit) = &mut self.audit else { return };
         audit.choices += 1;
@@ -208,7 +210,7 @@ impl Scheduler {
         }
     }
 
-    /// The pod is rejected without an attempt: the plain pass says the same.
+    /// The pod is rejected without an attempt: checks that the plain pass gives the same result.
     pub(super) fn audit_repeated(
         &mut self,
         profile: &Profile,
@@ -237,7 +239,7 @@ impl Scheduler {
         }
     }
 
-    /// The pod was assumed: there was room for it beside the pods on the node and those that are nominated to it and count.
+    /// The pod was assumed: checks that there was room for it beside the pods on the node and the nominated pods that count.
     pub(super) fn audit_assumed(&mut self, pod: &Arc<Pod>, node: &Atom) {
         if self.audit.is_none() {
             return;
@@ -247,7 +249,7 @@ impl Scheduler {
         self.audit_room(pod, node, "assumed on", lacking);
     }
 
-    /// Enters the effects that came up since the last time.
+    /// Enters the effects produced since the last call.
     pub(super) fn audit_effects(&mut self) {
         let Some(audit) = &mut self.audit else { return };
         let mut sent = Vec::new();
@@ -290,14 +292,14 @@ impl Scheduler {
         }
     }
 
-    /// What a read had found counts no longer: the pod may be gone though no input has said so.
+    /// A pod found by a read no longer counts: it may be gone although no input has said so.
     pub(super) fn audit_counts_no_longer(&mut self, uid: &Uid) {
         if let Some(audit) = &mut self.audit {
             audit.leaving.push(uid.clone());
         }
     }
 
-    /// The deadlines that had passed have been seen to.
+    /// Checks that all deadlines that have passed were handled.
     pub(super) fn audit_deadlines(&mut self, now: Timestamp) {
         let Some(audit) = &mut self.audit else { return };
         if let Some(uid) = self.bindings.due(now).first() {
@@ -313,8 +315,8 @@ impl Scheduler {
         }
     }
 
-    /// What the node has not enough of for the pod beside the others on it and these nominated pods. Added up from the pods
-    /// themselves, not from the sums that the plugins read; only what the pod asks for.
+    /// What the node lacks for the pod, beside the others on it and these nominated pods. Added up from the pods themselves, not
+    /// from the sums that the plugins read; only for what the pod requests.
     fn lacks_room(&self, pod: &Pod, node: &Atom, nominated: &[&Arc<Pod>]) -> Option<String> {
         let Some(info) = self.cache.node_info(node) else { return Some("of a node: it is gone".to_owned()) };
         let mut others: BTreeMap<&Uid, &Pod> = info.pods().iter().map(|p| (&p.uid, &**p)).collect();
@@ -360,7 +362,7 @@ impl Scheduler {
         pod.host_ports.iter().find_map(clash).map(|port| format!("host ports ({})", port.port))
     }
 
-    /// Whether the books say that an invariant is broken.
+    /// Fails if the books show a broken invariant.
     pub(super) fn check_audit(&self) -> Result<(), String> {
         let Some(audit) = &self.audit else { return Ok(()) };
         if let Some(broken) = &audit.broken {
@@ -371,7 +373,7 @@ impl Scheduler {
             .try_for_each(|(binding, stage)| check_way_out(audit, &binding.pod.uid, &binding.node, stage))
     }
 
-    /// Whether the books say that an invariant is broken for the pod.
+    /// Fails if the books show a broken invariant for the pod.
     pub(super) fn check_audit_of(&self, uid: &Uid) -> Result<(), String> {
         let Some(audit) = &self.audit else { return Ok(()) };
         let (pending, on_its_way) = (audit.pending.contains(uid), self.bindings.contains(uid));
@@ -397,7 +399,7 @@ fn check_way_out(audit: &Audit, uid: &Uid, node: &Atom, stage: &Stage) -> Result
     }
 }
 
-/// What PreFilter and Filter say about the node.
+/// The verdict of PreFilter and Filter on the node.
 fn verdict_on(profile: &Profile, cx: &Context<'_>, pod: &Arc<Pod>, node: &Atom) -> Result<(), String> {
     let mut state = CycleState::new();
     let pre_filtered = pre_filter(profile, cx, &mut state, pod).map_err(|failure| failure.to_string())?;

@@ -1,4 +1,4 @@
-//! The life of a binding as one machine, from the choice of a node until the pod is seen there or is free again.
+//! The life of a binding as one state machine, from the choice of a node until the pod is seen there or is free again.
 //!
 //! ```text
 //!           Held                                      Sent
@@ -8,11 +8,12 @@
 //!              Writing, Waiting  Yielding, Reading          Unknown
 //! ```
 //!
-//! [`step`] takes a stage and an event and says what comes next and what has to be done; it knows no queue, no cache, no
-//! plugin and no API. In parentheses are questions that the scheduler answers at once: no binding rests there, and the types see
-//! to it. What was not sent ([`Held`]) can be taken back at any time; what was sent ([`Sent`]) is settled by an answer, by a watch,
-//! or by a look at the pod, and by nothing else. The only way to `Send` is through [`ask::AskBind`], which only [`AskRoom`] hands out.
-//! Where an extender that may be ignored was to bind the pod and a look shows that it did not, the way to Bind begins once more.
+//! [`step`] takes a stage and an event, and returns the next stage and the actions to perform; it knows no queue, no cache, no
+//! plugin and no API. The names in parentheses are questions that the scheduler answers at once: no binding rests there, which
+//! the types enforce. A binding that has not been sent ([`Held`]) can be taken back at any time; one that has been sent
+//! ([`Sent`]) is settled only by an answer, by a watch, or by a look at the pod. The only way to `Send` is through
+//! [`ask::AskBind`], which only [`AskRoom`] hands out. If an ignorable extender was asked to bind the pod and a look shows that
+//! it did not, the path to Bind starts again.
 
 mod action;
 mod ask;
@@ -34,13 +35,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where a binding rests until an event comes.
+/// A stage in which a binding rests until an event comes.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Stage {
     /// Nothing that could bind the pod has been sent: it can be taken back.
     Held(Held),
-    /// Taken back while a plugin's writes are on the way. The room is free; the pod is tried again only after the answer, so that
-    /// the answer is not mistaken for one to a later attempt. Without a cause the pod is gone.
+    /// Taken back while a plugin's writes are in progress. The room is free; the pod is retried only after the answer, so that
+    /// the answer cannot be mistaken for one to a later attempt. Without a cause, the pod is gone.
     TakenBack(Option<Cause>),
     /// The binding was sent.
     Sent(Sent),
@@ -49,15 +50,16 @@ pub(super) enum Stage {
 /// Stages before the binding is sent.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Held {
-    /// Plugins keep the pod waiting, each until its deadline.
+    /// Plugins make the pod wait, each until its deadline.
     Permit { plugins: BTreeMap<Atom, Timestamp>, since: Timestamp },
-    /// The writes of a PreBind plugin are on the way.
+    /// The writes of a PreBind plugin are in progress.
     Writing { plugin: usize },
     /// A PreBind plugin waits for objects to change.
     Waiting { plugin: usize, deadline: Timestamp },
-    /// Somebody else is binding pods to the node, and little room is left there: until that is over, or the time is up.
+    /// Another party is binding pods to the node, and little room is left there: waits until that is over, or until the time is
+    /// up.
     Yielding { by: Binders, since: Timestamp, look_at: Timestamp },
-    /// The node's pods are being read, since others may have bound some there that the watch has not shown.
+    /// The node's pods are being read, since others may have bound some that the watch has not shown yet.
     Reading { by: Binders },
 }
 
@@ -66,33 +68,33 @@ pub(super) enum Held {
 pub(super) enum Sent {
     /// The answer is awaited.
     Awaited,
-    /// The answer is awaited, but the pod has been deleted: its room is free already.
+    /// The answer is awaited, but the pod has been deleted: its room has already been freed.
     Deleted,
     /// The answer is awaited, but the assigned watch has shown the pod on its node.
     Seen,
     /// It is not known whether the binding was carried out.
     Unknown { message: String, look: Look, unless_bound: UnlessBound },
-    /// Bound, and not yet seen on its node; the pod is looked at when that takes too long.
+    /// Bound, but not yet seen on its node; the pod is looked at if that takes too long.
     Bound { look_at: Timestamp },
 }
 
-/// What follows where a look shows that the pod is not bound.
+/// What happens if a look shows that the pod is not bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UnlessBound {
     /// The Bind plugin failed.
     Fail,
     /// The extender failed.
     FailByExtender,
-    /// The extender failed and may be ignored: Bind plugins are asked.
+    /// The extender failed and is ignorable: the Bind plugins are asked.
     AskPlugins,
 }
 
-/// A look at a pod.
+/// A look at a pod, that is, reading it from the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
-    /// Its answer is awaited.
+    /// The answer is awaited.
     Asked,
-    /// It is asked for at that time.
+    /// To be requested at that time.
     At(Timestamp),
 }
 
@@ -101,7 +103,7 @@ pub(super) enum Look {
 pub(super) enum WayOut {
     /// At that time at the latest.
     Deadline(Timestamp),
-    /// With the answer to this.
+    /// With this answer.
     Answer(Awaited),
 }
 
@@ -124,27 +126,27 @@ pub(super) type Step = (Next, Actions);
 pub(super) enum Next {
     /// Nothing, until an event comes.
     Rest(Stage),
-    /// A question to be answered at once.
+    /// A question that must be answered at once.
     Ask(Ask),
-    /// Nothing more: the binding is over.
+    /// Nothing: the binding is over.
     Over,
 }
 
-/// The time, and what a binding waits for it.
+/// The current time, and how long a binding waits for various things.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
     pub now: Timestamp,
-    /// How long a bound pod may stay unseen before it is looked at.
+    /// How long a bound pod may remain unseen before it is looked at.
     pub confirm_within: Duration,
-    /// How long to wait after a look that failed.
+    /// How long to wait after a look failed.
     pub look_again_after: Duration,
-    /// How long a pod may wait for others to have done on its node.
+    /// Maximum time that a pod waits for others to finish on its node.
     pub yield_at_most: Duration,
-    /// Whether the pods of a node where room is scarce are read.
+    /// Whether the pods of a node are read if room is scarce.
     pub reads: bool,
 }
 
-/// The node is reserved for the pod; these plugins keep it waiting.
+/// The node is reserved for the pod; these plugins make it wait.
 pub(super) fn start(plugins: BTreeMap<Atom, Timestamp>, now: Timestamp) -> Step {
     if plugins.is_empty() {
         return permitted(Actions::new());
@@ -152,7 +154,7 @@ pub(super) fn start(plugins: BTreeMap<Atom, Timestamp>, now: Timestamp) -> Step 
     (Next::Rest(Stage::Held(Held::Permit { plugins, since: now })), Actions::new())
 }
 
-/// What an event does to a binding.
+/// The effect of an event on a binding.
 pub(super) fn step(stage: Stage, event: Event, times: &Times) -> Step {
     match stage {
         Stage::Held(held) => held.step(event, times.now),
@@ -184,7 +186,7 @@ impl Stage {
         }
     }
 
-    /// When time alone does something next, if ever.
+    /// When time alone next has an effect, if ever.
     pub fn deadline(&self) -> Option<Timestamp> {
         match self.way_out() {
             WayOut::Deadline(time) => Some(time),
@@ -192,7 +194,8 @@ impl Stage {
         }
     }
 
-    /// Whether the binding heeds what a look at the pod shows, also of one that was asked for earlier. In any other stage it is ignored.
+    /// Whether the binding uses the result of a look at the pod, even of one that was requested earlier. In any other stage it is
+    /// ignored.
     pub fn takes_look(&self) -> bool {
         matches!(self, Self::Sent(Sent::Unknown { .. } | Sent::Bound { .. }))
     }
@@ -246,7 +249,7 @@ impl Held {
                 Err(message) => pre_bind_failed(plugin, Status::error(message)),
             },
             (Self::Waiting { plugin, .. }, Event::ObjectChanged) => ask_pre_bind(plugin, false),
-            // Asked a last time: the plugin knows by the clock that it is late, and says why it gives up.
+            // Asked one last time: the plugin knows from the clock that it is late, and says why it gives up.
             (Self::Waiting { plugin, deadline }, Event::Due) if deadline <= now => ask_pre_bind(plugin, true),
             (Self::Yielding { by, since, look_at }, Event::Due) if look_at <= now => {
                 ask_room(AskRoom { by, before: Before::Yielded { since } }, Actions::new())
@@ -266,7 +269,7 @@ impl Held {
         }
     }
 
-    /// The code of the extension point that is running, if one is, when it is broken off.
+    /// The code with which the currently running extension point ends, if one is running and is interrupted.
     fn running(&self) -> Option<Code> {
         matches!(self, Self::Writing { .. } | Self::Waiting { .. }).then_some(Code::Error)
     }
@@ -295,12 +298,12 @@ impl Sent {
             (Self::Bound { .. }, Event::Seen { here: true }) => (Next::Over, Actions::new()),
 
             (Self::Awaited, Event::Deleted) => {
-                // The room is free from now on; the call on the way will be refused.
+                // The room is free from now on; the call in progress will be refused.
                 (Next::Rest(Stage::Sent(Self::Deleted)), smallvec![Action::FreeRoom, announce_room(None)])
             }
             (Self::Awaited, Event::Answered(outcome)) => answered(outcome, times),
             (Self::Deleted, Event::Answered(outcome)) => {
-                // Where it was bound before it was deleted, the assigned watch tells.
+                // If it was bound before it was deleted, the assigned watch will show that.
                 let code = if outcome == BindOutcome::Bound { Code::Success } else { Code::Error };
                 (Next::Over, smallvec![Action::EndPoint(code), Action::Unreserve, Action::Park])
             }
@@ -347,7 +350,7 @@ impl Sent {
                 Sight::Gone => not_bound(None, GONE),
                 Sight::Here(pod) => (Next::Over, smallvec![Action::TakeAsAssigned(pod)]),
                 Sight::Elsewhere(pod) => found_elsewhere(None, pod),
-                // Bound, said the answer, and it is not.
+                // The answer said it was bound, but it is not.
                 Sight::Unbound => not_bound(None, NOT_BOUND),
             },
             (sent, _) => rest(Stage::Sent(sent)),
@@ -360,7 +363,7 @@ impl Sent {
     }
 }
 
-/// Bind is running; the code with which it ends when it is broken off.
+/// Bind is running; this is the code with which it ends if it is interrupted.
 const BIND_RUNS: Option<Code> = Some(Code::Error);
 const GONE: &str = "the pod is gone";
 const NOT_BOUND: &str = "the pod is not bound";
@@ -374,7 +377,7 @@ fn rest(stage: Stage) -> Step {
     (Next::Rest(stage), Actions::new())
 }
 
-/// Nothing holds the pod back any more: events that happen from now on do not matter for it.
+/// Nothing holds the pod back any more: events from now on do not matter for it.
 fn permitted(mut actions: Actions) -> Step {
     actions.extend([Action::StopEvents, Action::BeginPoint(Point::PreBind)]);
     (Next::Ask(Ask::PreBind(AskPreBind { first: 0, late: false })), actions)
@@ -389,7 +392,7 @@ fn pre_bind_failed(plugin: usize, status: Status) -> Step {
     (Next::Over, give_up(Some(cause.code()), Some(cause), false))
 }
 
-/// The wait on permit ends badly.
+/// The wait on permit fails.
 fn on_permit(observed: Action, cause: Cause) -> Step {
     let mut actions: Actions = smallvec![observed];
     actions.extend(give_up(None, Some(cause), true));
@@ -418,7 +421,7 @@ fn answered(outcome: BindOutcome, times: &Times) -> Step {
             let cause = Cause::Told(Status::error(NOT_LEADING));
             (Next::Over, give_up(BIND_RUNS, Some(cause), false))
         }
-        // Bound already, maybe by a call of ours whose answer was lost: only the pod itself tells.
+        // Already bound, maybe by a call of ours whose answer was lost: only the pod itself can tell.
         BindOutcome::Refused { code: 409, message } => {
             let observed = Action::Observe(Observation::BindRefused { code: 409 });
             (Next::Rest(unknown(message)), smallvec![observed, Action::Look])
@@ -432,7 +435,7 @@ fn answered(outcome: BindOutcome, times: &Times) -> Step {
             let observed = Action::Observe(Observation::BindUnknown);
             (Next::Rest(unknown(message)), smallvec![observed, Action::Look])
         }
-        // What an extender did before it failed, nobody knows.
+        // Nobody knows what an extender did before it failed.
         BindOutcome::ExtenderFailed { message, ignorable } => {
             let then = if ignorable { UnlessBound::AskPlugins } else { UnlessBound::FailByExtender };
             let observed = Action::Observe(Observation::BindUnknown);
@@ -445,7 +448,7 @@ fn placed() -> Actions {
     smallvec![Action::EndPoint(Code::Success), Action::Placed]
 }
 
-/// Somebody else has bound the pod.
+/// Another party has bound the pod.
 fn overtaken(running: Option<Code>, here: bool) -> Step {
     let mut actions: Actions = running.map(Action::EndPoint).into_iter().collect();
     actions.push(Action::Unreserve);

@@ -1,4 +1,4 @@
-//! Pods on their way to a node.
+//! Pods that are being bound.
 
 use super::binding::{Held, Stage};
 use super::running::{Measured, Running};
@@ -14,40 +14,53 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A pod on its way to a node: all but its stage.
+/// A pod that is being bound: everything except its stage.
 pub(super) struct Binding {
-    /// As it was tried.
+    /// The pod as of the attempt.
     pub pod: Arc<Pod>,
     pub node: Atom,
-    /// The node's object as it was when it was chosen.
+    /// The node's object as of the choice.
     pub chosen: Option<Arc<Node>>,
     pub profile: Arc<Profile>,
     pub state: CycleState,
-    /// PreBind or Bind, while it runs.
+    /// PreBind or Bind, while it is running.
     pub running: Option<Running>,
     pub popped: Timestamp,
-    /// Attempts so far, this one included.
+    /// Attempts so far, including this one.
     pub attempts: u32,
     /// When the pod first became ready to be tried.
     pub first_active: Timestamp,
     /// See [`crate::queue::Entry::flushed`].
     pub flushed: bool,
+    /// Looks at the pod that have failed.
+    pub looks_failed: u32,
 }
 
+/// Longest pause between two looks at a pod, unless the first is longer.
+const LOOK_AGAIN_AFTER_MAX: Duration = Duration::from_secs(30);
+
 impl Binding {
+    /// A look at the pod failed: how long to wait before the next one, where it is so long after the first failure. The pause doubles, as
+    /// in an outage all bindings look, and all looks fail.
+    pub fn look_failed(&mut self, first: Duration) -> Duration {
+        let pause = first.saturating_mul(2_u32.saturating_pow(self.looks_failed));
+        self.looks_failed = self.looks_failed.saturating_add(1);
+        pause.min(first.max(LOOK_AGAIN_AFTER_MAX))
+    }
+
     /// An extension point begins.
     pub fn begin_point(&mut self, point: Point, now: Timestamp) {
         self.running = Some(Running::begin(point, now));
     }
 
-    /// A plugin is asked.
+    /// A plugin is called.
     pub fn begin_plugin(&mut self, at: usize, now: Timestamp) {
         if let Some(running) = &mut self.running {
             running.begin_plugin(at, now);
         }
     }
 
-    /// The plugin that was asked has answered for good.
+    /// The plugin that was called has given its final answer.
     pub fn end_plugin(&mut self, code: Code, now: Timestamp) {
         let measured = Measured { profile: &self.profile, timed: self.state.is_timed() };
         if let Some(running) = &mut self.running {
@@ -74,7 +87,7 @@ pub(super) fn unreserve(profile: &Profile, state: &mut CycleState, pod: &Arc<Pod
     let (probe, timed) = (profile.probe(), state.is_timed());
     let began = probe.now();
     for plugin in profile.reserve.iter().rev() {
-        // The probe knows of a panic, and the others have books to put right, too.
+        // The probe knows of a panic, and the other plugins still have to revert their own state.
         let ask = || {
             let _ =
                 ask_at(profile, plugin, Point::Unreserve, pod, || plugin.point.unreserve(state, pod, node));
@@ -89,22 +102,22 @@ struct Resting {
     stage: Stage,
 }
 
-/// So many bindings that wait in PreBind are asked at once when an object changes.
+/// Maximum number of bindings waiting in PreBind that are asked at once when an object changes.
 pub(super) const ASKED_AT_ONCE: usize = 64;
-/// Where more wait, they are asked so much later for each: as the answer takes some microseconds, that leaves most of the time for other
-/// things however many wait, and however often objects change.
+/// If more are waiting, they are asked later, by this much for each of them: as an answer takes some microseconds, most of the
+/// time is left for other things, however many are waiting and however often objects change.
 const PAUSE_PER_BINDING: Duration = Duration::from_micros(10);
 
-/// Objects changed for which many bindings wait.
+/// Changed objects that many bindings are waiting for.
 #[derive(Debug)]
 struct Asks {
-    /// When these are asked.
+    /// When the bindings are asked.
     at: Timestamp,
     /// What changed.
     resources: BTreeSet<EventResource>,
 }
 
-/// Bindings by pod, each in its stage. The indexes keep the work of a cycle independent of how many there are.
+/// Bindings by pod, each with its stage. The indexes keep the cost of a cycle independent of the number of bindings.
 #[derive(Default)]
 pub(super) struct Bindings {
     by_pod: FxHashMap<Uid, Resting>,
@@ -113,14 +126,14 @@ pub(super) struct Bindings {
     pub touched: Touched,
 }
 
-/// Which bindings something may happen to.
+/// Which bindings are affected by what.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Index {
-    /// When time alone does something next to a binding; most have no such time.
+    /// When time alone next has an effect on a binding; most have no such time.
     deadlines: BTreeSet<(Timestamp, Uid)>,
-    /// Those in which a PreBind plugin waits, by profile and plugin.
+    /// Bindings in which a PreBind plugin waits, by profile and plugin.
     waiting: BTreeMap<(Atom, usize), BTreeSet<Uid>>,
-    /// Those that can be taken back, by node: pods that wait on permit or in PreBind.
+    /// Bindings that can be taken back, by node: of pods that wait on permit or in PreBind.
     held: BTreeMap<Atom, BTreeSet<Uid>>,
 }
 
@@ -181,12 +194,12 @@ impl Bindings {
         self.by_pod.get(uid).map(|resting| &resting.stage)
     }
 
-    /// All of them, in no order: for looking.
+    /// All of them, in no particular order: for inspection.
     pub fn iter(&self) -> impl Iterator<Item = (&Binding, &Stage)> {
         self.by_pod.values().map(|resting| (&*resting.binding, &resting.stage))
     }
 
-    /// Takes a binding out, for something happens to it.
+    /// Takes a binding out, because something happens to it.
     pub fn take(&mut self, uid: &Uid) -> Option<(Box<Binding>, Stage)> {
         let Resting { binding, stage } = self.by_pod.remove(uid)?;
         self.touched.note(uid);
@@ -197,7 +210,7 @@ impl Bindings {
         Some((binding, stage))
     }
 
-    /// Lets a binding rest in a stage.
+    /// Puts a binding into a stage.
     pub fn put(&mut self, binding: Box<Binding>, stage: Stage) {
         self.touched.note(&binding.pod.uid);
         self.index.insert(&binding, &stage);
@@ -213,12 +226,12 @@ impl Bindings {
         deadline.into_iter().chain(self.asks.as_ref().map(|asks| asks.at)).min()
     }
 
-    /// Those whose deadline has passed, the earliest first.
+    /// Bindings whose deadline has passed, earliest first.
     pub fn due(&self, now: Timestamp) -> Vec<Uid> {
         self.index.deadlines.iter().take_while(|(at, _)| *at <= now).map(|(_, uid)| uid.clone()).collect()
     }
 
-    /// Those in which a PreBind plugin waits that hears of this, by profile and plugin.
+    /// Bindings in which a waiting PreBind plugin satisfies `hears`, by profile and plugin.
     fn waiting_for(
         &self,
         profiles: &Profiles,
@@ -232,8 +245,8 @@ impl Bindings {
         waiting.map(|(_, uids)| uids)
     }
 
-    /// An object of the resource changed: those in which a PreBind plugin waits for such, if they are to be asked now. Where there are
-    /// many they are asked later, together: see [`Self::take_asks`].
+    /// An object of the resource changed: returns the bindings in which a PreBind plugin waits for such objects, if they are to
+    /// be asked now. If there are many, they are asked later, together: see [`Self::take_asks`].
     pub fn object_changed(
         &mut self,
         resource: EventResource,
@@ -251,7 +264,7 @@ impl Bindings {
         Vec::new()
     }
 
-    /// Those that are to be asked now since objects changed a while ago.
+    /// Bindings to be asked now because of objects that changed a while ago.
     pub fn take_asks(&mut self, profiles: &Profiles, now: Timestamp) -> Vec<Uid> {
         let Some(asks) = self.asks.take_if(|asks| asks.at <= now) else { return Vec::new() };
         let names = |profile: &Profile, plugin: &Atom| {
@@ -260,7 +273,7 @@ impl Bindings {
         self.waiting_for(profiles, names).flatten().cloned().collect()
     }
 
-    /// Those for this node that can be taken back: the least important first, of equals the one that came last.
+    /// Bindings to this node that can be taken back: the least important first, and among equals the latest.
     pub fn held_for(&self, node: &Atom) -> Vec<Uid> {
         let Some(uids) = self.index.held.get(node) else { return Vec::new() };
         let mut bindings: Vec<&Binding> = uids.iter().filter_map(|uid| self.get(uid)).collect();
@@ -268,7 +281,7 @@ impl Bindings {
         bindings.iter().map(|b| b.pod.uid.clone()).collect()
     }
 
-    /// Checks that the indexes say what the bindings say.
+    /// Checks that the indexes agree with the bindings.
     pub fn check(&self) -> Result<(), String> {
         let mut fresh = Index::default();
         for Resting { binding, stage } in self.by_pod.values() {

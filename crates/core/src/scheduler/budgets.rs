@@ -1,15 +1,19 @@
-//! Disruptions of our own that the status of a PodDisruptionBudget may not show yet.
+//! Disruptions that we cause and that the status of a PodDisruptionBudget may not show yet.
 //!
-//! The disruption controller writes the status some time after a pod was evicted; until then a second preemption would count on
-//! disruptions that the first has used up. So each victim is charged to the budgets that protect it from the moment in which it is
-//! chosen, and the last one, which is evicted later, to those of that time as well. In the snapshot such a budget allows as many
-//! disruptions less, and names the victim among the disrupted pods, as the API server does for evictions that it carries out itself.
+//! The disruption controller writes the status some time after a pod was evicted; until then, a second preemption would count on
+//! disruptions that the first has used up. So each victim is charged to the budgets that protect it from the moment it is chosen,
+//! and the last victim, which is evicted later, also to those that protect it at that time. In the snapshot, such a budget allows
+//! correspondingly fewer disruptions and lists the victim among the disrupted pods, as the API server does for evictions that it
+//! carries out itself.
 //!
-//! The charge ends when, after the victim was seen to leave, the budget's status is written with one disruption less than before, and
-//! [`SETTLES_WITHIN`] after that in any case. A status that allows as many may be from before the eviction, written since another pod had become
-//! ready, and ends nothing; one that allows none cannot show any more and ends it, too. The charge also ends where every preemption that chose the victim spares it before it leaves, unless an eviction of it is on its way.
+//! A charge ends when, after the victim was seen to leave, the budget's status is written with one disruption less than before,
+//! and [`SETTLES_WITHIN`] after that in any case. A status that allows as many as before may be older than the eviction, written
+//! because another pod had become ready, and ends no charge; one that allows none cannot decrease any further and ends the charge
+//! too. A charge also ends if every preemption that chose the victim spares it before it leaves, unless an eviction of it is in
+//! progress.
 //!
-//! A preemption that would overdraw a budget while charges are open waits until they are settled: it may turn out that it need not.
+//! A preemption that would overdraw a budget while charges are open waits until they are settled, since it may turn out not to
+//! overdraw it.
 
 use secondmate_model::objects::{DisruptionBudget, Object, ObjectName, Objects};
 use secondmate_model::{Pod, Timestamp, Uid};
@@ -17,31 +21,31 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The disruption controller has written the status of a budget so long after a pod began to leave.
+/// The disruption controller has written a budget's status this long after a pod began to leave.
 const SETTLES_WITHIN: Duration = Duration::from_secs(10);
-/// A victim that has not begun to leave so long after it was chosen will not be waited for.
+/// A victim that has not begun to leave this long after it was chosen is not waited for any longer.
 const LEAVES_WITHIN: Duration = Duration::from_secs(60);
 
-/// A victim that is charged.
+/// A victim that is charged to a budget.
 #[derive(Clone, Debug)]
 struct Charge {
     /// The victim's name.
     name: Box<str>,
     /// When the charge ends by itself.
     until: Timestamp,
-    /// It was evicted, or seen to leave.
+    /// Whether the victim was evicted, or seen to leave.
     leaves: bool,
 }
 
 #[derive(Debug)]
 struct Charged {
-    /// The budget as the API server has it.
+    /// The budget as stored in the API server.
     written: DisruptionBudget,
     charges: BTreeMap<Uid, Charge>,
 }
 
 impl Charged {
-    /// The budget as preemption is to see it.
+    /// The budget as preemption should see it.
     fn effective(&self) -> DisruptionBudget {
         let mut budget = self.written.clone();
         for charge in self.charges.values() {
@@ -52,13 +56,14 @@ impl Charged {
         budget
     }
 
-    /// Ends the charges that a new status shows: of those that leave, the ones that did so first.
+    /// Ends the charges that a new status shows: among victims that leave, those that began to leave first.
     fn shown(&mut self, new: &DisruptionBudget) {
         let fewer = self.written.disruptions_allowed.saturating_sub(new.disruptions_allowed);
-        // Of pods that are newly named it is known whose disruptions they are: evictions through the API server, which counts them at once.
+        // For pods that are newly listed it is known what disrupted them: evictions through the API server, which counts them at
+        // once.
         let others = new.disrupted_pods.difference(&self.written.disrupted_pods).count();
         let shown = match new.disruptions_allowed {
-            // It never allows less, so it cannot show any more.
+            // It never allows fewer, so it cannot show any more disruptions.
             ..=0 => usize::MAX,
             _ => usize::try_from(fewer).unwrap_or(0).saturating_sub(others),
         };
@@ -95,7 +100,7 @@ impl Budgets {
         })
     }
 
-    /// The budgets that the eviction of a victim that is charged overdraws, by what their status says now.
+    /// The budgets that evicting a charged victim overdraws according to their current status.
     pub fn overdrawn_for(&self, victim: &Uid) -> impl Iterator<Item = &ObjectName> {
         let charged = self.by_name.iter().filter(|(_, charged)| charged.charges.contains_key(victim));
         charged.filter(|(_, charged)| charged.effective().disruptions_allowed < 0).map(|(name, _)| name)
@@ -118,7 +123,7 @@ impl Budgets {
                 let until = now + LEAVES_WITHIN;
                 let charge = Charge { name: victim.name.clone(), until, leaves: false };
                 let charge = charged.charges.entry(victim.uid.clone()).or_insert(charge);
-                // Another preemption may have chosen it before. Where it leaves already, the next status shows it all the same.
+                // Another preemption may have chosen it before. If it is already leaving, the next status shows it anyway.
                 if !charge.leaves {
                     charge.until = until;
                 }
@@ -130,7 +135,7 @@ impl Budgets {
         }
     }
 
-    /// A victim begins to leave, or was evicted: the next status of its budgets will show it.
+    /// A victim begins to leave or was evicted: the next status of its budgets will show it.
     pub fn leaves(&mut self, victim: &Uid, now: Timestamp) {
         for charged in self.by_name.values_mut() {
             if let Some(charge) = charged.charges.get_mut(victim).filter(|charge| !charge.leaves) {
@@ -140,17 +145,18 @@ impl Budgets {
         }
     }
 
-    /// No preemption evicts the victim any more, so it stays unless it leaves already. Says whether a budget has no open charges any more.
+    /// No preemption evicts the victim any more, so it stays unless it is already leaving. Returns whether a budget has no open
+    /// charges any more.
     pub fn spared(&mut self, objects: &mut Objects, victim: &Uid) -> bool {
         self.end(objects, |uid, charge| uid == victim && !charge.leaves)
     }
 
-    /// Ends the charges whose time is up. Says whether a budget has no open charges any more.
+    /// Ends the charges that have expired. Returns whether a budget has no open charges any more.
     pub fn tick(&mut self, objects: &mut Objects, now: Timestamp) -> bool {
         self.end(objects, |_, charge| charge.until <= now)
     }
 
-    /// The API server tells of a budget: what it is in the snapshot, and whether it has no open charges any more.
+    /// The API server shows a budget: returns how it appears in the snapshot, and whether it has no open charges any more.
     pub fn written(&mut self, name: &ObjectName, budget: DisruptionBudget) -> (DisruptionBudget, bool) {
         let Some(charged) = self.by_name.get_mut(name) else { return (budget, false) };
         charged.shown(&budget);
@@ -163,7 +169,7 @@ impl Budgets {
         (effective, settled)
     }
 
-    /// The budget is gone. Says whether it had open charges.
+    /// The budget was deleted. Returns whether it had open charges.
     pub fn gone(&mut self, name: &ObjectName) -> bool {
         self.by_name.remove(name).is_some()
     }

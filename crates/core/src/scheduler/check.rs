@@ -1,4 +1,4 @@
-//! Looking at the core from outside: the cache comparer and the invariants.
+//! Inspecting the core from outside: the cache comparer and the invariants.
 
 use super::Scheduler;
 use crate::queue::Place;
@@ -9,18 +9,18 @@ use std::fmt;
 /// A difference between the cache and a fresh list.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CacheDifference {
-    /// The list has a node that the cache has not.
+    /// The list has a node that is missing in the cache.
     MissingNode(String),
-    /// The cache has a node that the list has not.
+    /// The cache has a node that is missing in the list.
     RedundantNode(String),
-    /// The list has a pod on a node that the cache has not, or has elsewhere.
+    /// The list has a pod on a node, and the cache does not have it or has it elsewhere.
     MissingPod {
         /// UID.
         pod: String,
         /// Node in the list.
         node: String,
     },
-    /// The cache has a pod that the list has not.
+    /// The cache has a pod that is missing in the list.
     RedundantPod {
         /// UID.
         pod: String,
@@ -43,8 +43,8 @@ impl fmt::Display for CacheDifference {
 }
 
 impl Scheduler {
-    /// Compares the cache with fresh lists: node names, and the node of each assigned pod by UID. Assumed pods that the list
-    /// does not show yet are no difference.
+    /// Compares the cache with fresh lists: node names, and the node of each assigned pod by UID. Assumed pods that the list does
+    /// not show yet do not count as differences.
     #[must_use]
     pub fn compare(
         &self,
@@ -73,10 +73,10 @@ impl Scheduler {
     }
 
     /// Checks what must hold after every input and step, as far as it can be seen from inside; an [audited](Scheduler::audited)
-    /// scheduler can see more. The numbers are those of `ARCHITECTURE.md`.
+    /// scheduler can check more. The numbers are those of `ARCHITECTURE.md`.
     ///
     /// # Errors
-    /// The first invariant that is broken, in words.
+    /// The first broken invariant, in words.
     pub fn check(&self) -> Result<(), String> {
         self.queue.check(&self.profiles).map_err(in_queue)?;
         self.bindings.check()?;
@@ -89,11 +89,11 @@ impl Scheduler {
         self.check_audit()
     }
 
-    /// The same for what changed since the last call, in an [audited](Scheduler::audited) scheduler; returns the pods that were looked at.
-    /// It costs what has changed.
+    /// Like [`Scheduler::check`], but in an [audited](Scheduler::audited) scheduler only for what changed since the last call;
+    /// returns the pods that were checked. The cost depends on what has changed.
     ///
     /// # Errors
-    /// The first invariant that is broken, in words.
+    /// The first broken invariant, in words.
     pub fn check_changes(&mut self) -> Result<BTreeSet<Uid>, String> {
         let Some(audit) = &mut self.audit else { return self.check().map(|()| BTreeSet::new()) };
         let mut pods = BTreeSet::new();
@@ -113,7 +113,7 @@ impl Scheduler {
         Ok(pods)
     }
 
-    /// Starts to note what changes, for [`Scheduler::check_changes`].
+    /// Starts recording changes, for [`Scheduler::check_changes`].
     pub(super) fn note_changes(&mut self) {
         self.bindings.touched.keep();
         self.queue.touched.keep();
@@ -123,7 +123,7 @@ impl Scheduler {
         self.postponed.touched.keep();
     }
 
-    /// What must hold for a pod, wherever it is.
+    /// Checks what must hold for a pod, wherever it is.
     fn check_pod(&self, uid: &Uid) -> Result<(), String> {
         let (queued, on_its_way) = (self.queue.get(uid), self.bindings.contains(uid));
         if let Some(entry) = queued {
@@ -161,8 +161,8 @@ impl Scheduler {
         self.check_audit_of(uid)
     }
 
-    /// Nodes on which the pods known to the cache ask for more than there is, or for the same host port, with those pods of ours
-    /// that are among them. Where other schedulers are at work this says nothing about whose fault it is.
+    /// Nodes on which the pods known to the cache request more than there is, or the same host port, with the pods of ours among
+    /// them. If other schedulers are present, this does not say who is at fault.
     #[must_use]
     pub fn overcommitted(&self) -> Vec<(Atom, Vec<Uid>)> {
         let mut over = Vec::new();

@@ -1,4 +1,4 @@
-//! Drives bindings: feeds events to the machine of [`binding`](super::binding), answers its questions and does what it orders.
+//! Drives bindings: feeds events to the machine of [`binding`](super::binding), answers its questions and performs its actions.
 
 use super::binding::{
     self, Action, Ask, BindCall, Binders, Cause, Event, Next, PreBindAnswer, Sight, Stage, Step, Times,
@@ -13,10 +13,14 @@ use secondmate_model::{Atom, Pod, Timestamp, Uid, duration};
 use std::sync::Arc;
 
 impl Scheduler {
-    /// Something happened to a binding; nothing where there is none.
+    /// Something happened to a binding; does nothing if there is no binding.
     pub(super) fn binding_event(&mut self, uid: &Uid, event: Event, now: Timestamp) {
-        let Some((binding, stage)) = self.bindings.take(uid) else { return };
-        let step = binding::step(stage, event, &self.times(now));
+        let Some((mut binding, stage)) = self.bindings.take(uid) else { return };
+        let mut times = self.times(now);
+        if matches!(event, Event::Looked(Sight::Failed)) {
+            times.look_again_after = binding.look_failed(times.look_again_after);
+        }
+        let step = binding::step(stage, event, &times);
         self.drive(binding, step, now);
     }
 
@@ -47,7 +51,7 @@ impl Scheduler {
         }
     }
 
-    /// A binding is over. If the pod left the queue because it was thought to be bound, and it is not, it is queued again.
+    /// A binding is over. If the pod left the queue because it was thought to be bound, but is not, it is queued again.
     fn queue_if_lost(&mut self, uid: &Uid, now: Timestamp) {
         if self.queue.get(uid).is_none()
             && let Some(pod) = self.lingering.take_unseen(uid)
@@ -66,7 +70,7 @@ impl Scheduler {
         }
     }
 
-    /// Asks the PreBind plugins from this one on.
+    /// Asks the PreBind plugins, starting with this one.
     fn ask_pre_bind(&self, binding: &mut Binding, first: usize, now: Timestamp) -> PreBindAnswer {
         let profile = Arc::clone(&binding.profile);
         let (pod, node) = (Arc::clone(&binding.pod), binding.node.clone());
@@ -86,7 +90,7 @@ impl Scheduler {
         PreBindAnswer::Done
     }
 
-    /// Does what the machine orders. `freed` is the pod that was forgotten in the cache, between the two actions that are about it.
+    /// Performs an action. `freed` holds the pod that was forgotten in the cache, between the two actions that concern it.
     fn perform(
         &mut self,
         binding: &mut Binding,
@@ -159,7 +163,7 @@ impl Scheduler {
             call(probe, timed, plugin, Point::PostBind, ask, |()| Code::Success);
         }
         probe.point_done(Point::PostBind, Code::Success, probe.now().since(began));
-        // From the binding, not from the queue: the pod has left the pending watch, often before the answer came.
+        // Taken from the binding, not from the queue: the pod has left the pending watch, often before the answer came.
         self.effects.push(Effect::Observed(Observation::Scheduled {
             pod: pod.full_name(),
             node: node.clone(),
@@ -180,7 +184,7 @@ impl Scheduler {
 
     // What happens to bindings.
 
-    /// An object changed: PreBind plugins that wait for its kind are asked again, or will be.
+    /// An object changed: PreBind plugins that wait for its kind are asked again, now or later.
     pub(super) fn ask_waiting(&mut self, changed: EventResource, now: Timestamp) {
         let concerned = self.bindings.object_changed(changed, &self.profiles, now);
         self.objects_changed_for(&concerned, now);
@@ -197,7 +201,7 @@ impl Scheduler {
         }
     }
 
-    /// Deadlines that have passed.
+    /// Handles deadlines that have passed.
     pub(super) fn tick_bindings(&mut self, now: Timestamp) {
         let concerned = self.bindings.take_asks(&self.profiles, now);
         self.objects_changed_for(&concerned, now);
@@ -206,7 +210,7 @@ impl Scheduler {
         }
     }
 
-    /// What a look at the pod showed.
+    /// The result of a look at the pod.
     pub(super) fn verified(&mut self, uid: &Uid, verified: Verified, now: Timestamp) {
         let Some(binding) = self.bindings.get(uid) else { return };
         let sight = match verified {
@@ -228,8 +232,8 @@ impl Scheduler {
         self.binding_event(&pod.uid, Event::Seen { here }, now);
     }
 
-    /// A victim that is on its way and can be taken back in memory; says whether it was. It is tried again as after an error:
-    /// no event would tell it that it may.
+    /// Takes a victim back in memory, if it is being bound and that is still possible; returns whether it was. The victim is
+    /// retried as after an error: no event would tell it when to try again.
     pub(super) fn evict_in_memory(&mut self, uid: &Uid, plugin: &Atom, now: Timestamp) -> bool {
         let held = matches!(self.bindings.stage(uid), Some(Stage::Held(_)));
         if held {
@@ -239,7 +243,7 @@ impl Scheduler {
     }
 }
 
-/// The extender that binds such pods goes before the Bind plugins, which are asked until one takes the pod.
+/// The extender that binds such pods takes precedence over the Bind plugins, which are asked until one accepts the pod.
 fn ask_bind(binding: &mut Binding, by: Binders, now: Timestamp) -> Result<BindCall, Status> {
     let profile = Arc::clone(&binding.profile);
     if by == Binders::All && profile.extenders().binder(&binding.pod).is_some() {

@@ -10,7 +10,7 @@ use secondmate_model::objects::{Object, ObjectKind, ObjectName};
 use secondmate_model::{Atom, Node, Pod, Timestamp, Uid};
 use std::sync::Arc;
 
-/// An input without amounts beyond all bounds.
+/// The input with amounts clamped to the bound.
 fn bounded(input: Input) -> Input {
     match input {
         Input::Pod(watch, pod) => Input::Pod(watch, pod.bounded()),
@@ -24,7 +24,7 @@ fn bounded(input: Input) -> Input {
 }
 
 impl Scheduler {
-    /// Takes one input.
+    /// Applies one input.
     pub fn apply(&mut self, input: Input, now: Timestamp) {
         self.handled.clear();
         let watched = input.is_watched();
@@ -41,12 +41,13 @@ impl Scheduler {
         }
     }
 
-    /// Notes for the probe that the current input is this event. An update can be several events; each is charged the whole time.
+    /// Records for the probe that the current input is this event. An update can be several events; each is charged the whole
+    /// time.
     fn note_event(&mut self, label: &'static str) {
         self.handled.push(label);
     }
 
-    /// Notes a pod update, counted as upstream does: once under the general label and once under each specific one.
+    /// Records a pod update as upstream counts it: once under the general label and once under each specific one.
     fn note_pod_update(&mut self, general: &'static str, events: &[ClusterEvent]) {
         self.handled.push(general);
         self.handled.extend(events.iter().map(|e| e.label).filter(|label| *label != general));
@@ -96,12 +97,12 @@ impl Scheduler {
             self.assigned(pod, now);
             return;
         }
-        // Seen on a node, now or earlier, or bound by us: this is old news, in whatever order it comes.
+        // Seen on a node, now or earlier, or bound by us: this is stale information, whatever the order.
         if self.lingering.update(&pod) || !self.profiles.contains_key(&pod.scheduler_name) || pod.terminal {
             return;
         }
         if self.cache.is_added(&pod.uid) {
-            // The assigned watch may lose it, by a stale list, before this one does.
+            // A stale list may make the assigned watch lose it before this watch does.
             let uid = pod.uid.clone();
             self.lingering.insert(pod);
             self.lingering.seen(&uid);
@@ -110,8 +111,8 @@ impl Scheduler {
         let on_its_way = self.bindings.contains(&pod.uid);
         let Some(entry) = self.queue.get(&pod.uid) else {
             if on_its_way {
-                // The watch lost it, by a stale list, and has found it again. It may have been seen on its node, and ended, before the
-                // binding is answered.
+                // A stale list made this watch lose the pod, and now it has found it again. The pod may have been seen on its
+                // node, and have finished, before the binding is answered.
                 let uid = pod.uid.clone();
                 self.lingering.insert(pod);
                 if self.bindings.stage(&uid) == Some(&Stage::Sent(Sent::Seen)) {
@@ -119,7 +120,7 @@ impl Scheduler {
                 }
             } else {
                 self.note_event(changes::UNSCHEDULED_POD_ADD);
-                // Before the PreEnqueue plugins are asked, and whatever they say.
+                // Before the PreEnqueue plugins are asked, and regardless of their answers.
                 if let Some(node) = &pod.nominated_node_name {
                     self.nominator.set(&pod, node);
                 }
@@ -144,13 +145,13 @@ impl Scheduler {
         } else if self.asked.is_late(&pod, now)
             || (old.nominated_node_name.is_none() && pod.nominated_node_name.is_none())
         {
-            // What we have asked to be written counts, though the status does not show it yet.
+            // A write that we have requested counts, even if the status does not show it yet.
             if let Some(node) = self.nominator.node_of(&pod.uid).cloned() {
                 self.nominator.set(&pod, &node);
             }
         } else {
             match &pod.nominated_node_name {
-                // One that is parked, because it is being deleted, holds no room any more.
+                // A pod that is parked because it is being deleted no longer holds room.
                 Some(_) if old.deleting && self.nominator.node_of(&pod.uid).is_none() => {}
                 Some(node) => self.nominator.set(&pod, node),
                 None => {
@@ -165,7 +166,7 @@ impl Scheduler {
 
     fn pending_gone(&mut self, uid: &Uid, now: Timestamp) {
         self.note_event(changes::UNSCHEDULED_POD_DELETE);
-        // It is bound rather than gone where its binding has been sent.
+        // If its binding has been sent, it is bound rather than gone.
         let binds = self.queue.get(uid).filter(|_| self.is_sent(uid));
         match binds.map(|entry| Arc::clone(&entry.queued.pod)) {
             Some(pod) => self.bound_after_preempting(&pod, now),
@@ -173,11 +174,12 @@ impl Scheduler {
         }
         self.lingering.gone(uid);
         self.binding_event(uid, Event::LeftPending, now);
-        // A binding that is on its way needs the entry no more than the answer does.
+        // Neither a binding in progress nor its answer needs the entry.
         let entry = self.queue.remove(uid);
         let nominated = self.nominator.pod(uid).cloned();
         self.nominator.remove(uid);
-        // Also where the nomination was cleared a moment ago, and its status does not show that yet: as upstream goes by the status.
+        // Also if the nomination was cleared a moment ago and the pod's status does not show that yet, since upstream goes by the
+        // status.
         let was_free = !self.bindings.contains(uid) && !self.cache.is_added(uid);
         let shown =
             entry.map(|entry| entry.queued.pod).filter(|pod| was_free && pod.nominated_node_name.is_some());
@@ -228,7 +230,7 @@ impl Scheduler {
         self.ask_waiting(EventResource::AssignedPod, now);
     }
 
-    /// The pod was seen on a node: whatever comes of its binding, it is never queued again.
+    /// The pod was seen on a node: whatever becomes of its binding, it is never queued again.
     pub(super) fn was_on_a_node(&mut self, uid: &Uid) {
         if let Some(entry) = self.queue.get(uid) {
             self.lingering.insert(Arc::clone(&entry.queued.pod));
@@ -240,7 +242,7 @@ impl Scheduler {
         self.left_node(uid, None, now);
     }
 
-    /// A pod is on its node no more: on this one, where that is told.
+    /// A pod is no longer on its node: on this one, if a node is given.
     fn left_node(&mut self, uid: &Uid, node: Option<&Atom>, now: Timestamp) {
         if !self.cache.is_added(uid) {
             self.ended_unseen(uid, node, now);
@@ -254,8 +256,8 @@ impl Scheduler {
         self.ask_waiting(EventResource::AssignedPod, now);
     }
 
-    /// The watch tells the end of a pod that it has not shown. If that was being bound, it was on its node, and no look that was asked for
-    /// earlier may bring it back.
+    /// The watch shows the end of a pod that it has not shown before. If the pod was being bound, it was on its node, and no look
+    /// that was requested earlier may bring it back.
     fn ended_unseen(&mut self, uid: &Uid, node: Option<&Atom>, now: Timestamp) {
         let Some(binding) = self.bindings.get(uid).filter(|_| self.is_sent(uid)) else { return };
         let here = node.is_none_or(|node| *node == binding.node);
@@ -272,7 +274,7 @@ impl Scheduler {
         }
     }
 
-    /// Whether a binding of the pod has been sent, which may bind it yet or has.
+    /// Whether a binding of the pod has been sent, which may yet bind it or already has.
     pub(super) fn is_sent(&self, uid: &Uid) -> bool {
         matches!(self.bindings.stage(uid), Some(Stage::Sent(_)))
     }
@@ -298,8 +300,8 @@ impl Scheduler {
         }
     }
 
-    /// The pod is on a node. Where another one was promised to a pod of another scheduler, room is free there: of such a pod nobody else
-    /// tells. For pods of ours upstream announces nothing either.
+    /// The pod is on a node. If a different node was promised to it and it belongs to another scheduler, room becomes free there,
+    /// which nothing else would announce. For our own pods, upstream announces nothing either.
     fn promise_ends(&mut self, pod: &Arc<Pod>, node: &Atom, now: Timestamp) {
         let elsewhere = self.nominator.node_of(&pod.uid).is_some_and(|promised| promised != node);
         let promised = self.nominator.pod(&pod.uid).cloned().filter(|_| elsewhere && self.is_foreign(pod));
@@ -367,7 +369,8 @@ impl Scheduler {
         }
     }
 
-    /// An object changed other than a pod or node. Where no plugin asks for such events it is none, not even for the metric.
+    /// An object other than a pod or node changed. If no plugin registered such events, it does not count as an event, not even
+    /// for the metric.
     fn object_event(&mut self, event: &ClusterEvent, change: &ObjectChange, now: Timestamp) {
         if self.profiles.values().any(|profile| profile.registers(event)) {
             self.note_event(event.label);

@@ -1,24 +1,25 @@
-//! The loop breaker: evictions that were in vain are repeated only after a growing delay.
+//! The loop breaker: after evictions that were in vain, the next ones are delayed more and more.
 //!
-//! Two schedulers can evict without end: one makes room for its pod, the controller of the victim makes a new one, and the other
-//! scheduler puts that into the room before the pod for which it was made is bound. So of each pod that preempted it is remembered
-//! where and whom, and what came to that node since. A pod whose room was taken so may preempt again only [`FIRST_DELAY`] after the last
-//! time; the delay doubles with each time in a row, up to [`LONGEST_DELAY`]. A first preemption is never delayed, nor one after which
-//! nothing came to the node.
+//! Two schedulers can evict pods endlessly: one makes room for its pod, the victim's controller creates a replacement, and the
+//! other scheduler puts that into the room before the pod for which it was made is bound. So for each pod that preempted, it is
+//! remembered on which node and which victims, and what has come to that node since. A pod whose room was taken in this way may
+//! preempt again only [`FIRST_DELAY`] after the last time; the delay doubles with each consecutive time, up to [`LONGEST_DELAY`].
+//! A first preemption is never delayed, nor is one after which nothing came to the node.
 //!
-//! Where the pod preempts on the same node again before its room was lost, since an eviction failed or the room was not enough, the victims
-//! of before still count: what comes in their place takes the room as well.
+//! If the pod preempts on the same node again before its room was lost, because an eviction failed or the room was not enough,
+//! the earlier victims still count: their replacements take the room as well.
 //!
-//! The room can also be lost after the pod was bound: the kubelet rejects it, and its controller makes another one. So the history of a
-//! pod that is bound is kept for [`REJECTED_WITHIN`], and where the node's kubelet rejects the pod for want of room, that is lost: the next pod
-//! of the same controller that would preempt on the node within [`FOLLOWED_WITHIN`] claims it and waits for it as for its own. Of several
-//! it claims that which makes it wait longest. What it has claimed ends when it preempts there, or is placed and not rejected; when the pod
-//! is gone, or would preempt elsewhere, it is there for another one. The watches are not ordered against each other: who took the
-//! room may be told after the rejection, and the next pod may preempt before either.
+//! The room can also be lost after the pod was bound: the kubelet rejects it, and its controller creates another one. So the
+//! history of a bound pod is kept for [`REJECTED_WITHIN`]. If the node's kubelet rejects the pod for lack of room, the history
+//! becomes a lost one: the next pod of the same controller that would preempt on the node within [`FOLLOWED_WITHIN`] claims it
+//! and waits as if it were its own. Of several, it claims the one that makes it wait longest. A claimed history ends when the pod
+//! preempts there, or is placed and not rejected; if the pod is gone or would preempt elsewhere, another pod can claim it. The
+//! watches are not ordered relative to each other: who took the room may be shown only after the rejection, and the next pod may
+//! preempt before either.
 //!
-//! A history ends when its pod is gone, or bound and not rejected. So there are never more than pending pods, with [`BOUND_MAX`] that are bound
-//! and [`LOST_MAX`] that were rejected, each with the victims of its last preemption and at most [`BEFORE_MAX`] of those before it; older ones
-//! are forgotten.
+//! A history ends when its pod is gone, or bound and not rejected. So there are never more of them than pending pods, plus
+//! [`BOUND_MAX`] that are bound and [`LOST_MAX`] that were rejected, each with the victims of its last preemption and at most
+//! [`BEFORE_MAX`] earlier ones; beyond that the oldest are forgotten.
 
 use crate::touched::Touched;
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
@@ -26,20 +27,20 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long after a preemption that was in vain its pod may preempt again, at first.
+/// How long a pod has to wait after a preemption that was in vain, the first time.
 pub(super) const FIRST_DELAY: Duration = Duration::from_secs(10);
-/// The delay grows no further.
+/// Maximum delay.
 pub(super) const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Victims of earlier preemptions that are remembered for a pod: more than a node has pods.
+/// Maximum number of earlier victims that are remembered for a pod: more than a node has pods.
 const BEFORE_MAX: usize = 256;
-/// A kubelet rejects a pod so soon after it was bound, if at all.
+/// If a kubelet rejects a pod, it does so within this time after the binding.
 const REJECTED_WITHIN: Duration = Duration::from_secs(60);
-/// Pods that were bound lately after a preemption: more than are bound in that time.
+/// Maximum number of pods that were recently bound after a preemption: more than can be bound in that time.
 const BOUND_MAX: usize = 10_000;
-/// Pods that were rejected and that no other pod of their controller has followed yet.
+/// Maximum number of rejected pods that no other pod of their controller has followed yet.
 const LOST_MAX: usize = 1_000;
-/// For so long the next one counts as their successor.
+/// For this long, the next pod counts as their successor.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(60 * 60);
 
 /// How the room was lost.
@@ -66,11 +67,11 @@ struct History {
     at: Timestamp,
     node: Atom,
     victims: Vec<Arc<Pod>>,
-    /// The pod that was first to come into the room.
+    /// The first pod that came into the room.
     taker: Option<Taker>,
-    /// Preemptions in a row that were in vain before this one.
+    /// Number of consecutive preemptions in vain before this one.
     before: u32,
-    /// The pod that was told last that it has to wait for this.
+    /// The pod for which this wait was last reported.
     told: Option<Uid>,
 }
 
@@ -86,12 +87,13 @@ impl History {
         self.taker = Some(Taker { name: pod.full_name(), scheduler, cause });
     }
 
-    /// Preemptions in a row that were in vain, this one included.
+    /// Number of consecutive preemptions in vain, including this one if it was.
     fn in_vain(&self) -> u32 {
         self.before + u32::from(self.taker.is_some())
     }
 
-    /// When the next preemption may follow, where this one was in vain and so many were before it, if these are not more in its own row.
+    /// When the next preemption may follow, if this one was in vain; `before` is a number of preemptions in vain before it, used
+    /// if it is greater than its own.
     fn wait(&self, before: u32) -> Option<Wait<'_>> {
         let taker = self.taker.as_ref()?;
         let in_vain = self.before.max(before) + 1;
@@ -99,7 +101,7 @@ impl History {
     }
 }
 
-/// For what a pod has to wait.
+/// What a pod has to wait for.
 #[derive(Clone, Copy)]
 struct Wait<'a> {
     history: &'a History,
@@ -108,7 +110,8 @@ struct Wait<'a> {
 }
 
 impl<'a> Wait<'a> {
-    /// After the pod's own preemption and what it has claimed: on one node these are in a row, and on two each stands for itself.
+    /// Combines the pod's own preemption and the one it has claimed: on the same node they are consecutive, on different nodes
+    /// each counts for itself.
     fn after(own: Option<&'a History>, claimed: Option<&'a History>) -> Option<Self> {
         match (own, claimed) {
             (Some(own), Some(claimed)) if own.node == claimed.node => {
@@ -132,20 +135,20 @@ fn in_order<'a>(own: &'a History, claimed: &'a History) -> (&'a History, &'a His
     if own.at < claimed.at { (own, claimed) } else { (claimed, own) }
 }
 
-/// Preemptions in a row that were in vain.
+/// Number of consecutive preemptions in vain.
 fn in_vain(own: Option<&History>, claimed: Option<&History>) -> u32 {
     let row = Wait::after(own, claimed).map_or(0, |wait| wait.in_vain);
     [own, claimed].into_iter().flatten().map(History::in_vain).max().unwrap_or(0).max(row)
 }
 
-/// What a pod had made room for when a kubelet rejected it.
+/// The preemption of a pod that a kubelet then rejected.
 #[derive(Debug)]
 struct Lost {
     controller: Uid,
     history: History,
-    /// For so long another pod may claim it.
+    /// Until when another pod may claim it.
     until: Timestamp,
-    /// The pod that has.
+    /// The pod that has claimed it.
     claimed_by: Option<Uid>,
 }
 
@@ -155,54 +158,54 @@ impl Lost {
     }
 }
 
-/// A pod that is bound, and may be rejected.
+/// A pod that is bound and may yet be rejected.
 #[derive(Debug)]
 struct Bound {
     controller: Uid,
-    /// No longer than this.
+    /// Until when it may be rejected.
     until: Timestamp,
 }
 
 /// Why a pod may not preempt now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Delayed {
-    /// It may from then on.
+    /// When it may preempt again.
     pub until: Timestamp,
     /// How long that is after the last preemption.
     pub delay: Duration,
-    /// Where the room was made.
+    /// The node where room was made.
     pub node: Atom,
-    /// Who took it, with its scheduler.
+    /// The pod that took it, and its scheduler.
     pub taker: String,
-    /// How often in a row.
+    /// How many consecutive times.
     pub in_vain: u32,
     pub cause: Cause,
-    /// It was not told before.
+    /// Whether it has not been reported before.
     pub is_news: bool,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Loops {
     by_preemptor: BTreeMap<Uid, History>,
-    /// Who made room on a node.
+    /// Pods that made room, by node.
     by_node: BTreeMap<Atom, BTreeSet<Uid>>,
-    /// Those that are bound.
+    /// Pods that are bound.
     bound: BTreeMap<Uid, Bound>,
-    /// The same in the order in which they were bound; what has left `bound` since is left in it.
+    /// The same pods in the order in which they were bound; entries that have left `bound` since remain here.
     bound_until: VecDeque<(Timestamp, Uid)>,
-    /// The oldest first.
+    /// Oldest first.
     lost: VecDeque<Lost>,
     pub touched: Touched,
 }
 
 impl Loops {
-    /// Pods that are not bound yet of which something is remembered.
+    /// Pods that are not bound yet and for which something is remembered.
     pub fn preemptors(&self) -> impl Iterator<Item = &Uid> {
         let claimed = self.lost.iter().filter_map(|lost| lost.claimed_by.as_ref());
         self.by_preemptor.keys().chain(claimed).filter(|pod| !self.bound.contains_key(*pod))
     }
 
-    /// Whether something is remembered of the pod, which is not bound yet.
+    /// Whether something is remembered for the pod and it is not bound yet.
     pub fn remembers(&self, pod: &Uid) -> bool {
         (self.by_preemptor.contains_key(pod) || self.claimed(pod).is_some()) && !self.bound.contains_key(pod)
     }
@@ -211,7 +214,7 @@ impl Loops {
     pub fn preempted(&mut self, preemptor: &Uid, node: &Atom, mut victims: Vec<Arc<Pod>>, now: Timestamp) {
         self.touched.note(preemptor);
         self.bound.remove(preemptor);
-        // What it has claimed elsewhere is there for another one.
+        // Another pod can claim what this one has claimed elsewhere.
         self.give_back(preemptor, |claimed| claimed.node != *node);
         let claimed = self.take_claimed(preemptor);
         let before = self.forget(preemptor);
@@ -227,9 +230,9 @@ impl Loops {
         self.by_preemptor.insert(preemptor.clone(), history);
     }
 
-    /// A pod came to the node; `foreign`: another scheduler put it there.
+    /// A pod came to the node; `foreign` means that another scheduler put it there.
     pub fn arrived(&mut self, pod: &Pod, node: &Atom, foreign: bool) {
-        // The kubelet may have been told of it before the watch tells us.
+        // The kubelet may have seen it before the watch shows it to us.
         for lost in self.lost.iter_mut().filter(|lost| lost.history.node == *node) {
             lost.history.arrived(pod, foreign);
         }
@@ -241,7 +244,7 @@ impl Loops {
         }
     }
 
-    /// The pod would preempt on this node: whether it has to wait.
+    /// The pod would preempt on this node: returns whether it has to wait.
     pub fn delays(&mut self, preemptor: &Pod, node: &Atom, now: Timestamp) -> Option<Delayed> {
         // It would preempt, so it is pending, whatever became of its binding.
         self.bound.remove(&preemptor.uid);
@@ -272,7 +275,8 @@ impl Loops {
         Some(delayed)
     }
 
-    /// Of what pods of the same controller have lost on this node, and nobody else has claimed, the pod claims what makes it wait longest.
+    /// Of the lost histories of pods of the same controller on this node that no other pod has claimed, the pod claims the one
+    /// that makes it wait longest.
     fn claim(&mut self, preemptor: &Pod, node: &Atom, now: Timestamp) {
         self.lost.retain(|lost| now < lost.until || lost.claimed_by.is_some());
         let uid = &preemptor.uid;
@@ -280,7 +284,7 @@ impl Loops {
         let is_for = |lost: &Lost| {
             let is_free = lost.claimed_by.is_none() || lost.is_claimed_by(uid);
             let controller = preemptor.controller.as_ref().map(|controller| &*controller.uid);
-            // Where nobody is known to have taken the room it was not lost to a loop.
+            // If no pod is known to have taken the room, it was not lost to a loop.
             is_free
                 && controller == Some(lost.controller.as_str())
                 && lost.history.node == *node
@@ -305,25 +309,25 @@ impl Loops {
         self.lost.iter().find(|lost| lost.is_claimed_by(pod))
     }
 
-    /// What the pod has claimed ends as such.
+    /// Takes the history that the pod has claimed.
     fn take_claimed(&mut self, pod: &Uid) -> Option<History> {
         let at = self.lost.iter().position(|lost| lost.is_claimed_by(pod))?;
         self.lost.remove(at).map(|lost| lost.history)
     }
 
-    /// Another pod may claim what this one has, if it is such.
+    /// Releases what the pod has claimed if `is_such` holds, so that another pod can claim it.
     fn give_back(&mut self, pod: &Uid, is_such: impl Fn(&History) -> bool) {
         for lost in self.lost.iter_mut().filter(|lost| lost.is_claimed_by(pod) && is_such(&lost.history)) {
             lost.claimed_by = None;
         }
     }
 
-    /// The pod is bound, to this node where that is known. The kubelet may reject it yet.
+    /// The pod is bound, to this node if it is known. The kubelet may yet reject it.
     pub fn bound(&mut self, preemptor: &Pod, node: Option<&Atom>, now: Timestamp) {
         self.forget_bound(now);
         let uid = &preemptor.uid;
         let is_elsewhere = |history: &History| node.is_some_and(|node| *node != history.node);
-        // Elsewhere it has no need of the room that it made, or would have made.
+        // On another node, it does not need the room that it made, or would have made.
         if self.by_preemptor.get(uid).is_some_and(is_elsewhere) || preemptor.controller.is_none() {
             self.forget(uid);
         }
@@ -343,13 +347,13 @@ impl Loops {
         }
     }
 
-    /// Forgets those that no kubelet rejects any more, and the oldest where there are too many.
+    /// Forgets pods that no kubelet will reject any more, and the oldest ones if there are too many.
     fn forget_bound(&mut self, now: Timestamp) {
         while let Some((until, uid)) = self.bound_until.front().cloned()
             && (until <= now || self.bound_until.len() >= BOUND_MAX)
         {
             self.bound_until.pop_front();
-            // It may be pending again since, or bound once more.
+            // It may have become pending again since, or been bound once more.
             if self.bound.get(&uid).is_some_and(|bound| bound.until == until) {
                 self.bound.remove(&uid);
                 self.forget(&uid);
@@ -358,7 +362,7 @@ impl Loops {
         }
     }
 
-    /// A kubelet rejected the pod after it was bound, for want of room.
+    /// A kubelet rejected the pod after it was bound, for lack of room.
     pub fn rejected(&mut self, preemptor: &Uid, now: Timestamp) {
         let Some(Bound { controller, .. }) = self.bound.remove(preemptor) else { return };
         let (own, claimed) = (self.forget(preemptor), self.take_claimed(preemptor));
@@ -369,8 +373,8 @@ impl Loops {
         self.lost.push_back(Lost { controller, history, until: now + FOLLOWED_WITHIN, claimed_by: None });
     }
 
-    /// The pod is gone. What it has claimed is there for another one of its controller: it may have been the rejected pod itself, which
-    /// an old list brought back for a moment.
+    /// The pod is gone. Another pod of its controller can claim what it has claimed: this may have been the rejected pod itself,
+    /// which an old list brought back for a moment.
     pub fn gone(&mut self, preemptor: &Uid) {
         if !self.bound.contains_key(preemptor) {
             self.forget(preemptor);
@@ -390,7 +394,7 @@ impl Loops {
     }
 }
 
-/// Both in a row: the later one, and how many were in vain before.
+/// Combines two consecutive preemptions: the later one, with the number that were in vain before.
 fn joined(own: Option<History>, claimed: Option<History>) -> Option<History> {
     match (own, claimed) {
         (Some(own), Some(claimed)) => {
@@ -401,14 +405,14 @@ fn joined(own: Option<History>, claimed: Option<History>) -> Option<History> {
     }
 }
 
-/// How long after the last of so many preemptions in vain the next may follow.
+/// How long after the last of `in_vain` consecutive preemptions in vain the next may follow.
 fn delay(in_vain: u32) -> Duration {
     let factor = 1_u32.checked_shl(in_vain.saturating_sub(1)).unwrap_or(u32::MAX);
     FIRST_DELAY.saturating_mul(factor).min(LONGEST_DELAY)
 }
 
-/// Whether a pod is the victim's successor: of the same controller, or, where there is none, of the same name or with the same labels
-/// and requests.
+/// Whether a pod is the victim's successor: of the same controller, or, if there is none, with the same name or with the same
+/// labels and requests.
 fn is_alike(victim: &Pod, pod: &Pod) -> bool {
     if victim.namespace != pod.namespace || victim.uid == pod.uid {
         return false;

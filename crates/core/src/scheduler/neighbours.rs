@@ -1,7 +1,7 @@
-//! Other schedulers on the same nodes: they see our pods only when these are bound, so they may take the room that a pod of ours
-//! waits to use. The room is looked at again when a pod of somebody else arrives, and once more just before the binding is sent;
-//! where it is scarce, after the node's pods were read (see [`reads`](super::reads)). A node whose object has changed meanwhile is held
-//! against the rest of what a kubelet judges, such as labels and taints.
+//! Other schedulers on the same nodes: they see our pods only once these are bound, so they may take the room that a pod of ours
+//! is waiting to use. The room is checked again when a pod that we did not place arrives, and once more just before the binding
+//! is sent; if it is scarce, after the node's pods were read (see [`reads`](super::reads)). If the node's object has changed
+//! meanwhile, the other things that a kubelet checks, such as labels and taints, are checked again too.
 
 use super::binding::{Event, Room};
 use super::bindings::Binding;
@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 impl Scheduler {
-    /// Whether the pod can still be bound: the node is there, and the profile's own filters still let the pod onto it. If not, the
+    /// Whether the pod can still be bound: the node exists, and the profile's own filters still let the pod onto it. If not, the
     /// status says why.
     pub(super) fn look_once_more(&mut self, binding: &Binding, now: Timestamp) -> Result<Room, Status> {
         let Err((status, observation)) = self.can_be_bound(binding, now) else {
@@ -24,8 +24,8 @@ impl Scheduler {
         Err(status)
     }
 
-    /// A pod that we did not place is on the node: pods of ours that have not been bound there yet give way where they do not
-    /// fit any more, the least important first.
+    /// A pod that we did not place is on the node: our pods that have not been bound there yet give way if they no longer fit,
+    /// the least important first.
     pub(super) fn give_way(&mut self, node: &Atom, now: Timestamp) {
         for uid in self.bindings.held_for(node) {
             let Some(Err((status, observation))) =
@@ -44,7 +44,7 @@ impl Scheduler {
             let message = format!("node {node:?} was deleted before the pod was bound to it");
             return Err((Status::error(message), None));
         };
-        // Where nothing else came meanwhile, that is the node as it stood when it was chosen.
+        // If nothing else came meanwhile, this is the node as it was when it was chosen.
         let chosen = self.snapshot.node(&binding.node);
         let chosen = chosen.filter(|chosen| info.is_with_pod(chosen, &binding.pod.uid));
         let without = match chosen {
@@ -76,7 +76,7 @@ impl Scheduler {
     }
 }
 
-/// The node's object has changed since it was chosen, and the pod does not belong there any more.
+/// The node's object has changed since it was chosen, and the pod no longer belongs there.
 fn node_changed(binding: &Binding, status: &Status) -> (Status, Option<Observation>) {
     if status.code() == Code::Error {
         return (status.clone(), None);

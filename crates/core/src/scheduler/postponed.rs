@@ -1,4 +1,4 @@
-//! Pods whose preemption is put off, with the time at which they are tried again for it.
+//! Pods whose preemption is put off, with the time at which they are retried for it.
 //! They are pending pods, so there are never more of them.
 
 use crate::touched::Touched;
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct Postponed {
     by_pod: BTreeMap<Uid, Timestamp>,
     by_time: BTreeSet<(Timestamp, Uid)>,
-    /// Those that wait for the status of a PodDisruptionBudget, and are tried again when it is known.
+    /// Those that wait for the status of a PodDisruptionBudget, and are retried when it is known.
     for_budgets: BTreeSet<Uid>,
     pub touched: Touched,
 }
@@ -23,7 +23,7 @@ impl Postponed {
         self.by_pod.contains_key(pod)
     }
 
-    /// The pod is tried again at this time.
+    /// The pod is retried at this time.
     pub fn insert(&mut self, pod: &Uid, until: Timestamp) {
         self.touched.note(pod);
         self.remove(pod);
@@ -31,7 +31,7 @@ impl Postponed {
         self.by_time.insert((until, pod.clone()));
     }
 
-    /// The pod is tried again when budgets are settled, or at this time.
+    /// The pod is retried when budgets are settled, or at this time.
     pub fn insert_for_budget(&mut self, pod: &Uid, until: Timestamp) {
         self.insert(pod, until);
         self.for_budgets.insert(pod.clone());
@@ -42,14 +42,14 @@ impl Postponed {
         self.for_budgets.contains(pod)
     }
 
-    /// Takes those that wait for the status of a budget.
+    /// Takes the pods that wait for the status of a budget.
     pub fn take_for_budgets(&mut self) -> BTreeSet<Uid> {
         let pods = std::mem::take(&mut self.for_budgets);
         pods.iter().for_each(|pod| self.remove(pod));
         pods
     }
 
-    /// The pod need not be tried again for this.
+    /// The pod need not be retried for this any more.
     pub fn remove(&mut self, pod: &Uid) {
         if let Some(until) = self.by_pod.remove(pod) {
             self.by_time.remove(&(until, pod.clone()));
@@ -57,12 +57,12 @@ impl Postponed {
         }
     }
 
-    /// When the next is due.
+    /// When the next pod is due.
     pub fn next(&self) -> Option<Timestamp> {
         self.by_time.first().map(|(until, _)| *until)
     }
 
-    /// Takes one that is due, the earliest first.
+    /// Takes a pod that is due, the earliest first.
     pub fn take_due(&mut self, now: Timestamp) -> Option<Uid> {
         let (until, pod) = self.by_time.first()?.clone();
         if until > now {

@@ -1,5 +1,5 @@
-//! Preemptions in progress. All victims but the last are evicted at once, then the last one; meanwhile the preemptor is held back.
-//! A pod whose earlier evictions were in vain is told to wait first: see [`super::loops`].
+//! Preemptions in progress. All victims but the last are evicted at once, then the last one; meanwhile the preemptor is held
+//! back. A pod whose earlier evictions were in vain has to wait first: see [`super::loops`].
 
 use super::Scheduler;
 use super::loops::{Cause, Delayed};
@@ -18,19 +18,19 @@ struct Preemption {
     node: Atom,
     profile: Atom,
     began: Timestamp,
-    /// The plugin that found the victims: the preemptor is held back in its name.
+    /// The plugin that found the victims; the preemptor is held back in its name.
     plugin: Atom,
-    /// Victims whose eviction is on the way.
+    /// Victims whose eviction is in progress.
     outstanding: BTreeMap<Uid, Arc<Pod>>,
-    /// Evicted when the others are.
+    /// Evicted once the others have been.
     last: Option<Arc<Pod>>,
-    /// The last victim: once it is terminating the pod need not be held back any longer.
+    /// The last victim: once it is terminating, the pod need not be held back any longer.
     last_uid: Uid,
     /// The last victim left before its eviction was answered.
     released: bool,
-    /// An eviction failed: the last victim is spared, and the pod tries again.
+    /// An eviction failed: the last victim is spared, and the pod is retried.
     failed: bool,
-    /// The PodDisruptionBudgets that it overdraws, and did so when it was chosen.
+    /// The PodDisruptionBudgets that it overdraws, as of when it was chosen.
     overdraws: BTreeSet<ObjectName>,
 }
 
@@ -38,16 +38,16 @@ struct Preemption {
 #[derive(Default)]
 pub(super) struct Preemptions {
     by_preemptor: BTreeMap<Uid, Preemption>,
-    /// How many evictions of each victim are on their way. They are carried out also where their preemption has ended.
+    /// Number of evictions in progress for each victim. They are carried out even if their preemption has ended.
     on_the_way: BTreeMap<Uid, u32>,
-    /// The last victim of each pod that is no longer held back, while that victim has yet to go.
+    /// The last victim of each pod that is no longer held back, until that victim is gone.
     awaited: BTreeMap<Uid, Uid>,
-    /// The same, the victim first.
+    /// The same, with the victim first.
     awaiting: BTreeSet<(Uid, Uid)>,
 }
 
 impl Preemption {
-    /// Whether the pod is being evicted for it, or will be.
+    /// Whether this preemption evicts the pod, now or later.
     fn evicts(&self, victim: &Uid) -> bool {
         self.outstanding.contains_key(victim) || self.last.as_ref().is_some_and(|last| last.uid == *victim)
     }
@@ -63,7 +63,7 @@ impl Preemptions {
         self.on_the_way.contains_key(victim) || self.by_preemptor.values().any(|p| p.evicts(victim))
     }
 
-    /// The pod is tried again when this victim is gone.
+    /// The pod is to be retried when this victim is gone.
     fn await_last(&mut self, preemptor: &Uid, victim: &Uid) {
         self.await_none(preemptor);
         self.awaited.insert(preemptor.clone(), victim.clone());
@@ -85,7 +85,7 @@ impl Preemptions {
         preemptors
     }
 
-    /// An eviction is answered.
+    /// An eviction was answered.
     fn answered(&mut self, victim: &Uid) {
         if let Some(count) = self.on_the_way.get_mut(victim) {
             *count -= 1;
@@ -103,7 +103,7 @@ impl Gates for Preemptions {
 }
 
 impl Scheduler {
-    /// Puts the preemption that was found off where it must not be carried out yet: nobody is evicted and nothing promised, and the
+    /// Puts off the preemption that was found if it must not be carried out yet: no pod is evicted and no node promised, and the
     /// message says why.
     pub(super) fn put_off(
         &mut self,
@@ -116,7 +116,7 @@ impl Scheduler {
             return;
         }
         let Some(why) = self.must_wait(pod, &found.victims, now) else { return };
-        // What was found is the end of the message.
+        // What was found is at the end of the message.
         message.truncate(message.len() - found.found.len());
         message.push_str(&why);
         *found = PostFilterOutcome {
@@ -125,7 +125,7 @@ impl Scheduler {
         };
     }
 
-    /// Why no pod may be evicted for this one now, if so; then it is tried again when one may be.
+    /// Why no pod may be evicted for this one now, if that is so; the pod is then retried when it is possible.
     fn must_wait(&mut self, pod: &Arc<Pod>, victims: &[Arc<Pod>], now: Timestamp) -> Option<String> {
         let node = victims.iter().find_map(|victim| victim.node_name.as_ref());
         let delayed = node.and_then(|node| self.loops.delays(pod, node, now));
@@ -164,7 +164,7 @@ impl Scheduler {
         self.event(pod, EventType::Warning, "PreemptionPutOff", "Preempting", note);
     }
 
-    /// Pods whose preemption was put off until now are tried again.
+    /// Retries pods whose preemption was put off until now.
     pub(super) fn tick_postponed(&mut self, now: Timestamp) {
         let settled = self.budgets.tick(self.snapshot.objects_mut(), now);
         self.budgets_settled(settled, now);
@@ -174,13 +174,13 @@ impl Scheduler {
         }
     }
 
-    /// A pod is bound: it has preempted for the last time, unless the kubelet rejects it and another one follows it.
+    /// A pod is bound: it will not preempt again, unless the kubelet rejects it and another pod follows it.
     pub(super) fn bound_after_preempting(&mut self, pod: &Pod, now: Timestamp) {
         self.loops.bound(pod, pod.node_name.as_ref(), now);
         self.preempts_no_more(&pod.uid, now);
     }
 
-    /// A pod is placed or gone: it has preempted for the last time.
+    /// A pod is placed or gone: it will not preempt again.
     pub(super) fn preempts_no_more(&mut self, uid: &Uid, now: Timestamp) {
         self.loops.gone(uid);
         self.postponed.remove(uid);
@@ -196,7 +196,7 @@ impl Scheduler {
         }
     }
 
-    /// A preemption is over, and that is told.
+    /// Removes a preemption that is over, and reports it.
     fn end(&mut self, preemptor: &Uid, now: Timestamp) -> Option<Preemption> {
         let preemption = self.preemptions.by_preemptor.remove(preemptor)?;
         let succeeded = preemption.last.is_none() && !preemption.failed;
@@ -214,7 +214,7 @@ impl Scheduler {
         self.budgets_settled(settled, now);
     }
 
-    /// What was open about a budget is settled: pods whose preemption waits for that are tried again.
+    /// An open question about a budget is settled: retries pods whose preemption waits for that.
     pub(super) fn budgets_settled(&mut self, settled: bool, now: Timestamp) {
         if settled {
             for pod in self.postponed.take_for_budgets() {
@@ -224,7 +224,7 @@ impl Scheduler {
         }
     }
 
-    /// Evicts the victims that PostFilter found on the node, in their order; there are some.
+    /// Evicts the victims that PostFilter found on the node, in order; there is at least one.
     pub(super) fn begin_preemption(
         &mut self,
         profile: &Profile,
@@ -262,7 +262,7 @@ impl Scheduler {
         self.evict_last(&preemptor.uid, now);
     }
 
-    /// Stops a victim that is still on its way in memory, and has any other evicted; says whether it was stopped.
+    /// Stops a victim in memory if it is still being bound, and has any other evicted; returns whether it was stopped.
     fn evict(&mut self, preemptor: &Uid, victim: &Arc<Pod>, now: Timestamp) -> bool {
         let Some(plugin) = self.preemptions.by_preemptor.get(preemptor).map(|p| p.plugin.clone()) else {
             return false;
@@ -282,9 +282,8 @@ impl Scheduler {
         in_memory
     }
 
-    /// The last victim's turn comes when the others are evicted. It is spared, and the pod tries again, where its budget has been used
-    /// up by others meanwhile. Where it is stopped in memory nothing more will be heard of it, so
-    /// the pod for which room is made is tried again at once.
+    /// The last victim's turn comes when the others have been evicted. It is spared, and the preemptor retried, if others have
+    /// used up its budget meanwhile. If it is stopped in memory, no further event will come, so the preemptor is retried at once.
     fn evict_last(&mut self, preemptor: &Uid, now: Timestamp) {
         let Some(preemption) = self.preemptions.by_preemptor.get_mut(preemptor) else { return };
         if !preemption.outstanding.is_empty() {
@@ -353,8 +352,8 @@ impl Scheduler {
         }
     }
 
-    /// Every eviction is done. The preemptor waits for its victims to go; their deletion wakes it like any other pod. If the last one
-    /// has gone already, no such event will come.
+    /// Every eviction is done. The preemptor waits for its victims to go; their deletion wakes it like any other pod. If the last
+    /// one has already gone, no such event will come.
     fn finish_preemption(&mut self, preemptor: &Uid, now: Timestamp) {
         let Some(preemption) = self.end(preemptor, now) else { return };
         let gone = self.cache.pod(&preemption.last_uid).is_none();
@@ -365,8 +364,8 @@ impl Scheduler {
         queue.ungate(preemptor, gone, cx);
     }
 
-    /// A pod is terminating or gone: preemptors whose last victim it was are no longer held back. Its deletion, which is announced
-    /// next, wakes them.
+    /// A pod is terminating or gone: preemptors whose last victim it was are no longer held back. Its deletion, which is
+    /// announced next, wakes them.
     pub(super) fn victim_leaving(&mut self, victim: &Uid, now: Timestamp) {
         self.budgets.leaves(victim, now);
         let waits = |p: &Preemption| p.last_uid == *victim && p.last.is_none() && !p.released;
@@ -382,9 +381,10 @@ impl Scheduler {
         }
     }
 
-    /// A pod is gone, and that was announced. Preemptors whose last victim it was are tried again, whatever the plugins that had rejected them
-    /// said: the deletions that they would have answered with yes may have come while the pod was held back. kube-scheduler, which
-    /// forgets these, leaves such a pod waiting until the next flush.
+    /// A pod is gone, and that was announced. Preemptors whose last victim it was are retried, regardless of the hints of the
+    /// plugins that had rejected them: the deletions to which those would have answered
+    /// [`Hint::Queue`](secondmate_framework::Hint::Queue) may have come while the pod was held back. kube-scheduler forgets
+    /// these, so such a pod waits until the next flush.
     pub(super) fn last_victim_gone(&mut self, victim: &Uid, now: Timestamp) {
         for preemptor in self.preemptions.take_awaiting(victim) {
             let (queue, cx) = self.queue_at(now);

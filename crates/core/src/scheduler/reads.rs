@@ -1,17 +1,20 @@
-//! What is done beside other schedulers before a pod is bound to a node that has little room left.
+//! What is done about other schedulers before a pod is bound to a node that has little room left.
 //!
-//! The watch shows what other schedulers bind some milliseconds late, more when the API server is busy; and what they have decided and
-//! not bound yet nobody sees. Where a node has plenty of room that does no harm.
+//! The watch shows the bindings of other schedulers some milliseconds late, more if the API server is busy; and what they have
+//! decided but not yet bound is not visible at all. If a node has plenty of room, that does no harm.
 //!
-//! Where it is nearly full, and somebody else has bound a pod to it within the last second or two, they go first: ours waits until it
-//! is quiet there, or its time is up, and gives way where the room is taken meanwhile. How long it has to be quiet depends on the pod,
-//! so that two schedulers that yield to each other do not go on at the same moment. A pod for which room was made does not wait.
+//! If it is nearly full and another party has bound a pod to it within the last second or two, they go first: our pod waits until
+//! it is quiet there or its time is up, and gives way if the room is taken meanwhile. How long it has to be quiet depends on the
+//! pod, so that two schedulers that yield to each other do not continue at the same moment. A pod for which room was made does
+//! not wait.
 //!
-//! Then, where others have bound pods lately, on whatever node, the node's pods are read once more, and ours gives way where the read shows
-//! that the room is taken. One read serves all pods that wait to be bound to the node. Where it fails the pods are bound as without it.
+//! Then, if others have bound pods recently on any node, the node's pods are read once more, and our pod gives way if the read
+//! shows that the room is taken. One read serves all pods that wait to be bound to the node. If it fails, the pods are bound as
+//! if there had been no read.
 //!
-//! What a read has found counts as if the watch had shown it, so that the next attempt knows it. The watch may never show it, if the pod
-//! goes while the watch is interrupted: it counts until the watch has spoken, and no longer than a while.
+//! Pods found by a read count as if the watch had shown them, so the next attempt knows about them. The watch may never show such
+//! a pod, if it goes away while the watch is interrupted: it counts until the watch has reported on it, and only for a limited
+//! time.
 
 use super::Scheduler;
 use super::binding::{Event, Held, Room, Stage};
@@ -24,32 +27,33 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Who has bound a pod within this time may be binding the next one.
+/// A party that has bound a pod within this time may be about to bind the next one.
 const OTHERS_BIND_WITHIN: Duration = Duration::from_secs(10);
-/// It is quiet on a node where nobody else has bound a pod to it for as long, and for up to as long again, which depends on the pod.
+/// It is quiet on a node if no other party has bound a pod to it for this long, plus up to as long again, depending on the pod.
 const QUIET: Duration = Duration::from_secs(1);
-/// A node is nearly full where less than this part of what it offers is left.
+/// A node is nearly full if less than one part in this many of what it offers is left.
 const NEARLY_FULL: i64 = 10;
-/// How long a pod that a read has found counts without the watch's word. A watch that is interrupted goes on after some seconds.
+/// How long a pod that a read has found counts without confirmation by the watch. An interrupted watch resumes after some
+/// seconds.
 const COUNTS_UNSEEN_FOR: Duration = Duration::from_secs(60);
 
-/// Reads that are on the way, and what they are about.
+/// Reads in progress, and their results.
 #[derive(Debug, Default)]
 pub(super) struct Reads {
-    /// Nodes whose pods are being read: not more than there are bindings that wait for it.
+    /// Nodes whose pods are being read: at most as many as there are bindings waiting for that.
     on_the_way: BTreeSet<Atom>,
     /// Pods that a read has found and the watch has not shown yet, each with the time until which it counts.
     found: BTreeMap<Uid, Timestamp>,
-    /// When a pod was last seen on a node that somebody else had bound there.
+    /// When a pod that another party had bound was last seen on a node.
     others_bound: Option<Timestamp>,
-    /// The same for each node where it was not long ago: not more than there are nodes, and those that left lately.
+    /// The same for each node where this was recent: at most as many as there are nodes, plus those that left recently.
     others_bound_on: BTreeMap<Atom, Timestamp>,
-    /// When those of long ago were removed last.
+    /// When old entries were last removed.
     swept: Option<Timestamp>,
 }
 
 impl Reads {
-    /// Somebody else has bound a pod to the node.
+    /// Another party has bound a pod to the node.
     pub fn others_bound(&mut self, node: &Atom, now: Timestamp) {
         self.others_bound = Some(now);
         if self.swept.is_none_or(|at| now.since(at) > OTHERS_BIND_WITHIN) {
@@ -64,7 +68,7 @@ impl Reads {
         self.found.remove(uid);
     }
 
-    /// When a pod counts no longer that the watch has not shown, if any.
+    /// When the next pod that the watch has not shown stops counting, if any.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.found.values().min().copied()
     }
@@ -73,7 +77,7 @@ impl Reads {
         self.others_bound.is_some_and(|at| now.since(at) <= OTHERS_BIND_WITHIN)
     }
 
-    /// When it will be quiet on the node for the pod, if nobody else binds a pod to it until then.
+    /// When it will be quiet on the node for the pod, if no other party binds a pod to it until then.
     fn quiet_at(&self, node: &Atom, pod: &Pod) -> Option<Timestamp> {
         let mut hasher = FxHasher::default();
         pod.uid.as_str().hash(&mut hasher);
@@ -83,7 +87,7 @@ impl Reads {
 }
 
 impl Scheduler {
-    /// Whether the room that the node has for the pod, which is counted there, is to be trusted.
+    /// Whether the room on the node for the pod, which is already counted there, can be relied on.
     pub(super) fn room(&self, pod: &Pod, node: &Atom, now: Timestamp) -> Room {
         if !self.reads.others_bind(now)
             || !self.cache.node_info(node).is_some_and(|info| is_nearly_full_for(info, pod))
@@ -97,14 +101,14 @@ impl Scheduler {
         }
     }
 
-    /// Has the node's pods read, unless they are being read already.
+    /// Requests a read of the node's pods, unless one is already in progress.
     pub(super) fn read_node(&mut self, node: &Atom) {
         if self.reads.on_the_way.insert(node.clone()) {
             self.effects.push(Effect::ReadNode { node: node.clone() });
         }
     }
 
-    /// The pods of a node, as they are now: those that fit no more give way, the others are bound.
+    /// The current pods of a node: those of ours that no longer fit give way, the others are bound.
     pub(super) fn node_read(&mut self, node: &Atom, pods: Result<Vec<Arc<Pod>>, String>, now: Timestamp) {
         if !self.reads.on_the_way.remove(node) {
             return;
@@ -118,8 +122,8 @@ impl Scheduler {
                     if !is_there || self.cache.is_added(&pod.uid) {
                         continue;
                     }
-                    // One that we have assumed there takes no more room for it. Where its binding has been sent, that settles it, and the
-                    // pod counts for longer than what only a read has found.
+                    // A pod that we have assumed there takes no additional room. If its binding has been sent, that will settle
+                    // it, and the pod counts for longer than one that only a read has found.
                     let is_assumed =
                         self.cache.pod(&pod.uid).is_some_and(|known| known.node_name == pod.node_name);
                     if is_assumed && self.is_sent(&pod.uid) {
@@ -151,7 +155,7 @@ impl Scheduler {
         held.filter(reading).collect()
     }
 
-    /// Pods that were found by a read, and that the watch has not shown since, count no longer.
+    /// Pods that were found by a read and that the watch has not shown since stop counting.
     pub(super) fn tick_reads(&mut self, now: Timestamp) {
         while let Some(uid) =
             self.reads.found.iter().find(|(_, until)| **until <= now).map(|(uid, _)| uid.clone())
@@ -163,8 +167,9 @@ impl Scheduler {
     }
 }
 
-/// Whether so little is left on the node that a few pods more would leave none for this one, which is counted already: less than a tenth
-/// of what the node offers or less than the pod asks for, of something that it asks for. Of a host port there is only one.
+/// Whether so little is left on the node that a few more pods would have left no room for this one, which is already counted: for
+/// something that the pod requests, less than a tenth of what the node offers, or less than the request itself, is left. Each
+/// host port exists only once.
 fn is_nearly_full_for(info: &NodeInfo, pod: &Pod) -> bool {
     let nearly = |asked: i64, used: i64, offered: i64| {
         asked > 0 && offered.saturating_sub(used) < asked.max(offered / NEARLY_FULL)

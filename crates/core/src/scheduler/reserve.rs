@@ -1,4 +1,4 @@
-//! A node was chosen: the pod is assumed there, Reserve and Permit run, and its binding begins.
+//! After a node was chosen: the pod is assumed there, Reserve and Permit run, and its binding begins.
 
 use super::bindings::{Binding, unreserve};
 use super::drive::point_failure;
@@ -13,11 +13,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Longest wait on permit, whatever the plugin says.
+/// Maximum wait on permit, whatever the plugin requests.
 const MAX_PERMIT_WAIT: Duration = Duration::from_secs(15 * 60);
 
 impl Scheduler {
-    /// Assumes the pod on the node and runs Reserve and Permit. On a rejection everything is undone.
+    /// Assumes the pod on the node and runs Reserve and Permit. On a rejection, everything is undone.
     pub(super) fn begin_binding(
         &mut self,
         profile: &Arc<Profile>,
@@ -36,7 +36,7 @@ impl Scheduler {
             Ok(asked) => asked,
             Err(status) => {
                 unreserve(profile, &mut state, pod, node);
-                // Nobody has seen the room taken, so nobody needs to be told that it is free.
+                // No other pod has seen the room taken, so none needs to be notified that it is free.
                 let forgotten = self.cache.forget(&pod.uid);
                 debug_assert!(forgotten.is_ok(), "it was assumed a moment ago");
                 return Err(status);
@@ -63,12 +63,13 @@ impl Scheduler {
             attempts: entry.map_or(1, |e| e.queued.attempts),
             first_active: entry.and_then(|e| e.first_active).unwrap_or(now),
             flushed: entry.is_some_and(|e| e.flushed),
+            looks_failed: 0,
         });
         self.drive(binding, binding::start(plugins, now), now);
         Ok(())
     }
 
-    /// Plugins that want the pod to wait, with their deadlines.
+    /// Plugins that make the pod wait, with their deadlines.
     fn reserve_and_permit(
         &self,
         profile: &Profile,

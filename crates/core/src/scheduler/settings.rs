@@ -1,4 +1,4 @@
-//! What the core can be told to do otherwise.
+//! Settings of the core.
 
 use crate::queue::QueueConfig;
 use secondmate_cycle::{Evaluate, Plain, Standing, StandingSettings};
@@ -7,31 +7,33 @@ use std::time::Duration;
 /// Settings of the core.
 #[derive(Clone, Copy, Debug)]
 pub struct SchedulerConfig {
-    /// Times of the queue.
+    /// Durations of the queue.
     pub queue: QueueConfig,
-    /// Seed of the choice among equally good nodes.
+    /// Seed for the choice among equally good nodes.
     pub seed: u64,
-    /// How long a binding that succeeded may stay unseen before the pod is looked at.
+    /// How long a pod may remain unseen after a successful binding before it is looked at.
     pub confirm_within: Duration,
-    /// How long to wait before a pod is looked at again, after a look failed.
+    /// How long to wait before a pod is looked at again, after a look failed. Twice as long after each further one, up to 30 s.
     pub verify_again_after: Duration,
     /// How a node is found for a pod.
     pub evaluation: EvaluationSettings,
-    /// Whether a pod for which pods were evicted in vain, as others took the room, preempts again only after a growing delay.
+    /// Whether a pod may preempt again only after a growing delay, if pods were evicted for it in vain because others took the
+    /// room.
     pub break_preemption_loops: bool,
-    /// Whether the pods of a node that is nearly full are read before a pod is bound there, while others bind pods too.
+    /// Whether the pods of a nearly full node are read before a pod is bound there while others bind pods too.
     pub read_before_bind: bool,
-    /// How long a pod waits at most for the last room of a node to which others are binding pods, before it is bound there. 0: not at
-    /// all.
+    /// Maximum time that a pod waits for the last room of a node to which others are binding pods before it is bound there. 0
+    /// disables waiting.
     pub yield_last_room: Duration,
 }
 
-/// How a node is found for a pod. Where every node is looked at, either way leads to the same decisions.
+/// How a node is found for a pod. If every node is looked at, both ways lead to the same decisions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EvaluationSettings {
-    /// One node after the other, from scratch for each pod; as many nodes as the profile says.
+    /// One node after the other, from scratch for each pod; as many nodes as the profile specifies.
     Plain,
-    /// What was found out for pods of a kind is kept for the next one; every node is scored, unless the profile asks for a share.
+    /// What was found out for pods of a class is kept for the next one; every node is scored, unless the profile specifies a
+    /// share.
     Standing(StandingSettings),
 }
 

@@ -1,12 +1,12 @@
-//! What has been compared so far, in numbers, and the latest disagreements.
+//! Statistics of all comparisons so far, and the latest disagreements.
 
 use super::verdict::{Agreement, Comparison};
 use std::collections::{BTreeMap, VecDeque};
 
-/// Disagreements that are kept; older ones are in the numbers only.
+/// Maximum number of disagreements that are kept; older ones only count in the statistics.
 const KEPT_MAX: usize = 1000;
 
-/// What has been compared so far.
+/// Statistics of all comparisons so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     counts: BTreeMap<Agreement, u64>,
@@ -17,7 +17,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Takes a comparison in.
+    /// Adds a comparison.
     pub fn add(&mut self, comparison: Comparison) {
         *self.counts.entry(comparison.agreement).or_default() += 1;
         if comparison.agreement == Agreement::Worse {
@@ -35,19 +35,19 @@ impl Tally {
         }
     }
 
-    /// How often that was the outcome.
+    /// How often this was the result.
     #[must_use]
     pub fn count(&self, agreement: Agreement) -> u64 {
         self.counts.get(&agreement).copied().unwrap_or(0)
     }
 
-    /// Decisions that were compared.
+    /// Number of decisions that were compared.
     #[must_use]
     pub fn compared(&self) -> u64 {
         self.sum(Agreement::is_compared)
     }
 
-    /// Those of them in which both would have done as well.
+    /// Number of those in which both schedulers would have done equally well.
     #[must_use]
     pub fn agreed(&self) -> u64 {
         self.sum(Agreement::agrees)
@@ -57,14 +57,14 @@ impl Tally {
         self.counts.iter().filter(|(agreement, _)| of(**agreement)).map(|(_, count)| count).sum()
     }
 
-    /// Of worse nodes: by how much at most, and by how much on average.
+    /// For worse nodes: the maximum difference, and the average difference.
     #[must_use]
     pub fn differences(&self) -> (i64, f64) {
         let worse = self.count(Agreement::Worse).max(1);
         (self.difference_max, self.difference_sum as f64 / worse as f64)
     }
 
-    /// Of worse nodes: how often each plugin was the one that preferred ours most; the most frequent first.
+    /// For worse nodes: how often each plugin was the one that preferred our node most; the most frequent first.
     #[must_use]
     pub fn by_plugin(&self) -> Vec<(&str, u64)> {
         let mut list: Vec<(&str, u64)> =
@@ -73,7 +73,7 @@ impl Tally {
         list
     }
 
-    /// The latest thousand disagreements, the oldest first.
+    /// The latest thousand disagreements, oldest first.
     pub fn disagreements(&self) -> impl ExactSizeIterator<Item = &Comparison> {
         self.disagreements.iter()
     }

@@ -1,19 +1,19 @@
-//! What a decision of theirs is against ours.
+//! Rates one of their decisions against ours.
 
 use secondmate_cycle::{Answer, Details, Outcome};
 use secondmate_framework::NodeIndex;
 use secondmate_model::{Atom, Pod};
 
-/// What a decision of theirs is against ours.
+/// How one of their decisions compares with ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Agreement {
-    /// The node that we would have chosen.
+    /// They chose the node that we would have chosen.
     Same,
-    /// Another one of those that have our highest score: which of them is taken is chance.
+    /// They chose another node with our highest score: the choice among those is random.
     EquallyGood,
-    /// A node of lower score.
+    /// They chose a node with a lower score.
     Worse,
-    /// A node that we would have rejected, while others fit.
+    /// They chose a node that we would have rejected, although others fit.
     Unfit,
     /// They placed a pod that we would have rejected on every node.
     UnschedulableHere,
@@ -41,7 +41,7 @@ impl Agreement {
         Self::NotCompared,
     ];
 
-    /// The label's value.
+    /// The value of the metric label.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -57,7 +57,7 @@ impl Agreement {
         }
     }
 
-    /// Whether both would have done as well.
+    /// Whether both did equally well.
     #[must_use]
     pub fn agrees(self) -> bool {
         matches!(self, Self::Same | Self::EquallyGood | Self::BothUnschedulable)
@@ -70,14 +70,14 @@ impl Agreement {
     }
 }
 
-/// One plugin's weighted scores for the two nodes.
+/// One plugin's weighted scores of the two nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginDifference {
     /// The plugin.
     pub plugin: Atom,
-    /// Of their node.
+    /// Score of their node.
     pub theirs: i64,
-    /// Of ours.
+    /// Score of our node.
     pub ours: i64,
 }
 
@@ -89,24 +89,24 @@ impl PluginDifference {
     }
 }
 
-/// A decision of theirs, held against ours.
+/// One of their decisions, compared with ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Comparison {
     /// The pod, as `NAMESPACE/NAME`.
     pub pod: String,
-    /// What came of it.
+    /// The result.
     pub agreement: Agreement,
-    /// Their node; `None` where they found none.
+    /// Their node; `None` if they found none.
     pub theirs: Option<Atom>,
-    /// The node that we would have chosen; `None` where we find none.
+    /// The node that we would have chosen; `None` if we find none.
     pub ours: Option<Atom>,
-    /// How many nodes have our highest score.
+    /// Number of nodes with our highest score.
     pub best: usize,
-    /// By how much our score of our node is higher than that of theirs.
+    /// How much higher our score of our node is than of theirs.
     pub difference: i64,
-    /// The plugins that score the two nodes differently, the one that prefers ours most first.
+    /// The plugins that score the two nodes differently, sorted by how much they prefer ours.
     pub plugins: Vec<PluginDifference>,
-    /// Why we would have rejected it, what they said, or why nothing was compared.
+    /// Why we would have rejected it, what they reported, or why nothing was compared.
     pub reason: String,
 }
 
@@ -124,7 +124,7 @@ impl Comparison {
         }
     }
 
-    /// Of a worse node: the plugin that prefers ours most.
+    /// For a worse node: the plugin that prefers ours most.
     #[must_use]
     pub fn main_plugin(&self) -> Option<&Atom> {
         self.plugins.first().filter(|plugin| plugin.difference() > 0).map(|plugin| &plugin.plugin)
@@ -137,7 +137,7 @@ impl Comparison {
     }
 }
 
-/// What their rejection of a pod is, in view of our answer.
+/// Rates their rejection of a pod, given our answer.
 pub(super) fn of_rejection(pod: &Pod, said: String, answer: &Answer) -> Comparison {
     match &answer.outcome {
         Outcome::Placed { node, .. } => Comparison {
@@ -155,7 +155,7 @@ pub(super) fn of_rejection(pod: &Pod, said: String, answer: &Answer) -> Comparis
     }
 }
 
-/// What their choice of a node is, in view of our answer.
+/// Rates their choice of a node, given our answer.
 pub(super) fn of_binding(pod: &Pod, theirs: &Atom, position: NodeIndex, answer: &Answer) -> Comparison {
     let comparison = match &answer.outcome {
         Outcome::Failed(failure) => {
@@ -203,7 +203,7 @@ fn of_choice(pod: &Pod, theirs: &Atom, position: NodeIndex, ours: &Atom, details
     if difference == 0 {
         return Comparison::new(pod, Agreement::EquallyGood);
     }
-    // By name where two prefer it equally: the order of the profile says nothing.
+    // By name if two prefer it equally: the order of the profile has no meaning here.
     plugins.sort_by(|a, b| {
         b.difference().cmp(&a.difference()).then_with(|| a.plugin.as_str().cmp(b.plugin.as_str()))
     });

@@ -1,4 +1,4 @@
-//! From the choice of a node to the pod being seen there.
+//! From the choice of a node until the pod is seen there.
 
 use crate::fixture::{Cluster, uid};
 use secondmate_core::port::{BindOutcome, Input, PodWatch, Verified};
@@ -116,6 +116,32 @@ fn a_binding_without_an_answer_is_settled_by_a_look_at_the_pod() {
 }
 
 #[test]
+fn looks_that_fail_again_and_again_become_rarer() {
+    let mut cluster = sent(&[]);
+    cluster.answer("p", unknown());
+    assert_eq!(cluster.effects(), ["verify p"]);
+    for pause in [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0] {
+        cluster.apply(Input::Verified(uid("p"), Verified::Failed("503".to_owned())));
+        cluster.wait(pause - 0.1);
+        cluster.step();
+        assert_eq!(cluster.effects(), Vec::<String>::new(), "before {pause} s have passed");
+        cluster.wait(0.2);
+        cluster.step();
+        assert_eq!(cluster.effects(), ["verify p"], "after {pause} s");
+    }
+    // The next binding begins anew.
+    cluster.apply(Input::Verified(uid("p"), Verified::Found(crate::fixture::pod("p cpu=500m"))));
+    cluster.wait(60.0);
+    assert_eq!(cluster.step(), "p -> n1");
+    cluster.answer("p", unknown());
+    cluster.apply(Input::Verified(uid("p"), Verified::Failed("503".to_owned())));
+    cluster.effects();
+    cluster.wait(1.1);
+    cluster.step();
+    assert_eq!(cluster.effects(), ["verify p"]);
+}
+
+#[test]
 fn a_look_that_finds_the_pod_unbound_gone_or_elsewhere_ends_the_binding() {
     for (found, place, pods) in [
         (Some("p cpu=500m"), "ErrorBackoff", 0),
@@ -140,7 +166,7 @@ fn a_look_that_nobody_waits_for_any_more_changes_nothing() {
     cluster.gone(PodWatch::Pending, "p");
     cluster.answer("p", refused(409, "already assigned"));
     assert_eq!(cluster.effects(), ["verify p"]);
-    // The watch is faster than the look, and shows the end of the pod too.
+    // The watch is faster than the look, and also shows the end of the pod.
     cluster.assigned("p cpu=500m node=n1");
     cluster.gone(PodWatch::Assigned, "p");
     // An old list brings it back.
@@ -149,7 +175,7 @@ fn a_look_that_nobody_waits_for_any_more_changes_nothing() {
     cluster.apply(found());
     assert_eq!((cluster.place("p").as_str(), bound_and_seen(&cluster)), ("Active", (0, 0, 0)));
     cluster.effects();
-    // While the pod is on its way once more, too: the answer of this binding says what has become of it.
+    // The same while the pod is being bound once more: the answer to this binding says what has become of it.
     assert_eq!(cluster.step(), "p -> n1");
     cluster.apply(found());
     assert_eq!(bound_and_seen(&cluster), (1, 1, 1));
@@ -171,11 +197,11 @@ fn a_pod_whose_end_alone_the_watch_shows_is_not_brought_back_by_an_earlier_look(
         assert_eq!(bound_and_seen(&cluster), (0, 0, 0), "{outcome:?}");
         cluster.apply(Input::Verified(uid("p"), Verified::Found(crate::fixture::pod("p cpu=500m node=n1"))));
         assert_eq!(bound_and_seen(&cluster), (0, 0, 0), "{outcome:?}");
-        // Old news.
+        // Stale information.
         cluster.pending("p cpu=500m rv=2");
         assert_eq!((cluster.place("p"), cluster.step()), ("-".to_owned(), "-".to_owned()), "{outcome:?}");
     }
-    // It may have ended before the answer comes.
+    // It may have finished before the answer comes.
     let mut cluster = sent(&[]);
     cluster.gone(PodWatch::Assigned, "p");
     assert_eq!(bound_and_seen(&cluster), (1, 0, 0));
@@ -195,7 +221,7 @@ fn a_binding_that_nobody_confirms_is_looked_at_and_not_believed_for_ever() {
     cluster.wait(1.0);
     cluster.step();
     assert_eq!(cluster.effects(), ["verify p"]);
-    // Bound, said the answer, and it is not: it is not lost.
+    // The answer said it was bound, but it is not: it is not lost.
     cluster.apply(Input::Verified(uid("p"), Verified::Found(crate::fixture::pod("p cpu=500m"))));
     assert_eq!(bound_and_seen(&cluster), (0, 0, 0));
     assert_eq!(cluster.step(), "p -> n1");
@@ -237,7 +263,7 @@ fn old_news_of_the_pending_watch_does_not_bring_a_pod_back_that_ran_and_ended() 
 fn a_pod_that_the_pending_watch_lost_and_found_again_is_tried_again_when_its_binding_fails() {
     for outcome in [BindOutcome::NotSent, refused(500, "internal error"), unknown()] {
         let mut cluster = sent(&[]);
-        // A stale list does not have the pod, and a later event brings it back.
+        // A stale list does not contain the pod, and a later event brings it back.
         cluster.gone(PodWatch::Pending, "p");
         cluster.pending("p cpu=500m");
         cluster.answer("p", outcome.clone());
@@ -250,7 +276,7 @@ fn a_pod_that_the_pending_watch_lost_and_found_again_is_tried_again_when_its_bin
     }
 }
 
-/// A waits on permit for p, for 60 s.
+/// A makes p wait on permit, for 60 s.
 fn on_permit() -> Cluster {
     let mut cluster = Cluster::new(&["A", "B"]);
     let wait = (Status::wait(""), Duration::from_secs(60));
@@ -298,7 +324,7 @@ fn commands_are_refused_while_too_many_wait_and_taken_again_after_a_step() {
 fn a_command_given_during_a_step_is_carried_out_in_it() {
     let mut cluster = on_permit();
     cluster.script.handle().allow(&uid("p"), "A");
-    // Nothing is ready, and still the step does it.
+    // Nothing is ready, and yet the step carries it out.
     assert_eq!(cluster.step(), "-");
     assert_eq!(cluster.effects(), ["bind p to n1"]);
 }
@@ -387,7 +413,7 @@ fn a_rejection_in_reserve_or_permit_is_told_as_of_one_node_and_is_no_event_for_t
         cluster.pending("p cpu=500m");
         assert_eq!(cluster.step(), "p: unschedulable");
         assert_eq!(cluster.effects()[0], "event p FailedScheduling: 0/1 nodes are available: 1 not here.");
-        // B hears of deleted pods; that the room is free again must not count as one.
+        // B is notified of deleted pods; the room becoming free again must not count as a deletion.
         assert_eq!((cluster.place("p"), bound_and_seen(&cluster)), ("Unschedulable".to_owned(), (0, 0, 0)));
         let calls = cluster.script.calls();
         assert_eq!(&calls[calls.len() - 2..], ["unreserve B/p", "unreserve A/p"], "{point}");
@@ -410,7 +436,7 @@ fn write(path: &str) -> PreBindStep {
     PreBindStep::Write(vec![ApiWrite { verb: WriteVerb::MergePatch, path: path.to_owned(), body }])
 }
 
-/// A does these steps in PreBind for p; it hears of nodes.
+/// A performs these steps in PreBind for p; it is notified of nodes.
 fn pre_binding(steps: Vec<PreBindStep>) -> Cluster {
     let cluster = crate::scripted::Script::default();
     let nodes = EventRegistration::new(EventResource::Node, ActionType::ADD);
@@ -430,7 +456,7 @@ fn pre_bind_writes_waits_and_goes_on_where_it_was() {
     assert_eq!(cluster.effects(), ["status p - nominated=n1", "write /pv for p"]);
     cluster.apply(Input::WriteFinished(uid("p"), Ok(())));
     assert_eq!(cluster.core.next_wakeup(), Some(deadline));
-    // A pod is no object that the plugin names; a heartbeat is no change.
+    // Pods are not a kind that the plugin registered; a heartbeat is not a change.
     cluster.assigned("other node=n1");
     cluster.node("n1");
     assert_eq!(cluster.effects(), Vec::<String>::new());
@@ -449,7 +475,7 @@ fn pre_bind_is_asked_about_the_cluster_as_it_is_when_its_node_goes() {
     assert!(cluster.effects().contains(&failed.to_owned()));
 }
 
-/// However often objects change, plugins for which many pods wait are asked now and then.
+/// However often objects change, plugins for which many pods wait are asked only now and then.
 #[test]
 fn where_many_wait_in_pre_bind_they_are_asked_together() {
     let count = 100;
@@ -479,7 +505,7 @@ fn where_many_wait_in_pre_bind_they_are_asked_together() {
     assert_eq!(asked(), count);
     cluster.step();
     assert_eq!((asked(), cluster.core.next_wakeup()), (0, Some(deadline)));
-    // Nothing is lost: each goes on when the next node comes, and the one after that.
+    // Nothing is lost: each continues when the next node comes, and the one after that.
     for left in [count, 0] {
         cluster.node(&format!("more-{left}"));
         cluster.wait(0.001);

@@ -1,4 +1,4 @@
-//! PodDisruptionBudgets while evictions are on their way: their status lags behind what was done.
+//! PodDisruptionBudgets while evictions are in progress: their status lags behind.
 
 use crate::fixture::Cluster;
 use secondmate_core::port::{Input, PodWatch};
@@ -20,7 +20,7 @@ fn two_preemptors(allowed: i32) -> Cluster {
     cluster
 }
 
-/// The API server tells of the budget.
+/// The API server shows the budget.
 fn budget(cluster: &mut Cluster, allowed: i32) {
     budget_with(cluster, allowed, &[]);
 }
@@ -59,22 +59,23 @@ fn a_preemption_that_would_overdraw_the_budget_waits_for_its_status() {
     let message = format!("0/2 nodes are available: 2 Insufficient cpu. {WAITS}");
     assert!(effects.contains(&format!("event p2 FailedScheduling: {message}")), "{effects:?}");
     assert!(!effects.iter().any(|line| line.starts_with("evict")), "{effects:?}");
-    // A status from before the eviction says nothing new.
+    // A status from before the eviction contains nothing new.
     budget(&mut cluster, 1);
     assert_eq!((cluster.step(), cluster.place("p2")), ("-".to_owned(), "Unschedulable".to_owned()));
     cluster.evicted("p1", "v1", Ok(()));
     assert_eq!(cluster.step(), "-");
-    // Nor does one that comes after its answer and allows as many: it was written since another pod had become ready before that.
+    // Nor does one that comes after its answer and allows as many: it was written because another pod had become ready before
+    // that.
     budget(&mut cluster, 1);
     assert_eq!(cluster.step(), "-");
-    // One that shows it does; then another pod has become healthy, so one more may go.
+    // One that shows it does; then another pod becomes healthy, so one more may be evicted.
     budget(&mut cluster, 0);
     budget(&mut cluster, 1);
     assert_eq!(cluster.step(), "p2: unschedulable");
     assert_eq!(evictions(&mut cluster), ["evict v2 for p2"]);
 }
 
-/// A status never allows less than none, so that it cannot show an eviction by that.
+/// A status never allows fewer than none, so it cannot show an eviction in that way.
 #[test]
 fn preemptions_against_a_budget_that_allows_none_do_not_wait_for_more_than_its_status() {
     let mut cluster = two_preemptors(0);
@@ -90,7 +91,7 @@ fn preemptions_against_a_budget_that_allows_none_do_not_wait_for_more_than_its_s
     }
 }
 
-/// The API server names a pod that it evicts itself in the status, and counts it at once.
+/// The API server lists a pod that it evicts itself in the status, and counts it at once.
 #[test]
 fn what_others_evict_does_not_pass_for_what_was_evicted_here() {
     let mut cluster = two_preemptors(2);
@@ -101,7 +102,7 @@ fn what_others_evict_does_not_pass_for_what_was_evicted_here() {
     cluster.evicted("p1", "v1", Ok(()));
     assert_eq!(evictions(&mut cluster), ["evict v1 for p1"]);
     budget_with(&mut cluster, 1, &["other"]);
-    // One is left, and v1 has it.
+    // One disruption is left, and v1 uses it.
     assert_eq!(cluster.step(), "p2: unschedulable");
     assert_eq!(evictions(&mut cluster), Vec::<String>::new());
     budget_with(&mut cluster, 0, &["other"]);
@@ -118,7 +119,7 @@ fn what_the_status_forbids_in_the_end_is_done_as_kube_scheduler_does_it() {
     cluster.evicted("p1", "v1", Ok(()));
     evictions(&mut cluster);
     budget(&mut cluster, 0);
-    // There is no other way to place the pod, and budgets do not stand in the way of priority.
+    // There is no other way to place the pod, and budgets do not override priority.
     assert_eq!(cluster.step(), "p2: unschedulable");
     let effects = cluster.all_effects();
     assert_eq!(effects[0], "observed Preemption { victims: 1, budget_violations: 1 }");
@@ -129,7 +130,7 @@ fn what_the_status_forbids_in_the_end_is_done_as_kube_scheduler_does_it() {
 fn a_node_whose_pods_no_budget_protects_is_preferred_while_evictions_are_on_their_way() {
     let mut cluster = two_preemptors(1);
     cluster.node("n3 cpu=1");
-    // More important than the protected ones, so that it would be spared otherwise.
+    // More important than the protected ones, so otherwise it would be spared.
     cluster.assigned("v3 cpu=1 node=n3 priority=50");
     cluster.step();
     assert_eq!(evictions(&mut cluster), ["evict v1 for p1"]);
@@ -190,7 +191,7 @@ fn the_last_victim_is_spared_where_others_have_used_the_budget_up_meanwhile() {
     cluster.pending("p cpu=1 priority=100");
     assert_eq!(cluster.step(), "p: unschedulable");
     assert_eq!(evictions(&mut cluster), ["evict v1 for p"]);
-    // A drain takes other pods of the budget.
+    // A drain evicts other pods of the budget.
     budget(&mut cluster, 0);
     cluster.evicted("p", "v1", Ok(()));
     assert_eq!(evictions(&mut cluster), Vec::<String>::new());
@@ -198,7 +199,7 @@ fn the_last_victim_is_spared_where_others_have_used_the_budget_up_meanwhile() {
     assert_eq!(cluster.step(), "p: unschedulable");
     let effects = cluster.effects();
     assert!(effects.iter().any(|line| line.ends_with(WAITS)), "{effects:?}");
-    // The drain is over, and what was evicted runs elsewhere.
+    // The drain is over, and the evicted pods run elsewhere.
     cluster.gone(PodWatch::Assigned, "v1");
     budget(&mut cluster, 2);
     cluster.step();
@@ -218,7 +219,7 @@ fn one_eviction() -> Cluster {
     cluster
 }
 
-/// Another pod has the same victim, as its last one, and is deleted before its turn.
+/// Another pod has the same victim, as its last one, and is deleted before the victim's turn.
 fn a_second_preemption_ends(cluster: &mut Cluster) {
     cluster.pending("p2 cpu=2 priority=200");
     cluster.step();
@@ -226,7 +227,7 @@ fn a_second_preemption_ends(cluster: &mut Cluster) {
     cluster.gone(PodWatch::Pending, "p2");
 }
 
-/// A pod that may only evict what is on another node waits, since the budget is used up.
+/// A pod whose only possible victim is on another node waits, since the budget is used up.
 fn a_third_one_waits(cluster: &mut Cluster, why: &str) {
     cluster.node("n2 cpu=1");
     cluster.assigned("v2 cpu=1 node=n2 label=b");
@@ -239,8 +240,8 @@ fn a_third_one_waits(cluster: &mut Cluster, why: &str) {
 
 #[test]
 fn a_victim_of_two_preemptions_stays_charged_when_one_of_them_ends() {
-    // What has become of the first preemption's eviction when the second one ends. Where it is answered, the watch does not show yet that the
-    // victim leaves.
+    // The state of the first preemption's eviction when the second one ends. If it has been answered, the watch does not show yet
+    // that the victim is leaving.
     let answers: [Option<Result<(), &str>>; 2] = [None, Some(Ok(()))];
     for answer in answers {
         let mut cluster = one_eviction();
@@ -264,7 +265,7 @@ fn an_eviction_on_its_way_stays_charged_though_nobody_needs_it_any_more() {
     assert_eq!(evictions(&mut cluster), ["evict v2 for p3"]);
 }
 
-/// A pod needs the room of two on a node; the first is evicted, and no budget protects the last one then.
+/// A pod needs the room of two pods on a node; the first is evicted, and no budget protects the last one at that time.
 fn two_victims() -> Cluster {
     let mut cluster = Cluster::new(&["DefaultPreemption"]);
     cluster.node("n1 cpu=2");

@@ -1,4 +1,4 @@
-//! The cache: states of pods, ghosts, images, the order of nodes, and snapshots that cost what changed.
+//! The cache: states of pods, ghosts, images, the order of nodes, and snapshots whose cost depends on what changed.
 
 use crate::fixture::{atom, node, pod, uid};
 use secondmate_core::cache::{Added, Cache, CacheError, CacheSize};
@@ -64,7 +64,7 @@ fn a_node_that_only_pods_name_is_in_no_snapshot() {
     cache.set_node(node("n1"));
     cache.refresh(&mut snapshot);
     assert_eq!(snapshot.nodes()[0].requested().milli_cpu, 300);
-    // The node goes before its pod, and comes back: the pod is still there.
+    // The node is removed before its pod, and comes back: the pod is still there.
     cache.remove_node(&atom("n1"));
     cache.refresh(&mut snapshot);
     assert!(snapshot.nodes().is_empty());
@@ -73,7 +73,7 @@ fn a_node_that_only_pods_name_is_in_no_snapshot() {
     cache.set_node(node("n1"));
     cache.refresh(&mut snapshot);
     assert_eq!(snapshot.nodes()[0].pods().len(), 1);
-    // A ghost ends with its last pod.
+    // A ghost disappears with its last pod.
     cache.remove_node(&atom("n1"));
     cache.remove(&uid("early")).expect("it is there");
     cache.set_node(node("n1"));
@@ -98,7 +98,7 @@ fn an_image_has_the_size_that_was_reported_first_until_it_disappears() {
     cache.remove_node(&atom("n1"));
     cache.refresh(&mut snapshot);
     assert_eq!(image(&snapshot, "n2", "i"), Some((100, 2)), "n2 has not changed");
-    // An update counts the node's images out and in again, and nobody else has this one.
+    // An update removes the node's images from the counts and adds them again, and no other node has this one.
     cache.set_node(node("n2 image=i:200 cpu=2"));
     cache.refresh(&mut snapshot);
     assert_eq!(image(&snapshot, "n2", "i"), Some((200, 1)));
@@ -163,7 +163,7 @@ fn a_heartbeat_leaves_the_image_states_alone() {
     assert_eq!(image(&snapshot, "n2", "i"), Some((100, 2)));
 }
 
-/// What a snapshot shows. Generations and frozen image counts belong to the history, not to the state.
+/// The visible contents of a snapshot. Generations and frozen image counts depend on the history, not on the state.
 fn shown(snapshot: &Snapshot) -> Vec<String> {
     let names = |list: &mut dyn Iterator<Item = &Arc<NodeInfo>>| {
         list.map(|n| n.name().to_string()).collect::<Vec<_>>().join(" ")
@@ -192,7 +192,7 @@ fn shown(snapshot: &Snapshot) -> Vec<String> {
     lines
 }
 
-/// A snapshot made from nothing but the objects in the cache, in the cache's order of nodes.
+/// A snapshot built only from the objects in the cache, in the cache's node order.
 fn rebuilt(cache: &Cache) -> Snapshot {
     let names = cache.node_names();
     let nodes = names.iter().map(|name| {
@@ -217,7 +217,7 @@ fn after_any_history_a_refreshed_snapshot_equals_one_made_from_scratch() {
             let name = format!("n{}", random.below(6));
             let zone = ["", "zone=a", "zone=b", "zone=c"][random.below(4)];
             let uid = uid(&format!("p{}", random.below(20)));
-            // No ports: of two pods with the same one the first to go frees it, as upstream, so they depend on the history.
+            // No ports: of two pods with the same port, the first to leave frees it, as upstream, so ports depend on the history.
             let extra = ["", "affinity", "anti", "affinity anti", "claim=c0", "claim=c1"][random.below(6)];
             let text = format!("{uid} node={name} cpu={}m {extra}", random.below(500));
             match random.below(8) {

@@ -1,4 +1,4 @@
-//! One attempt: which nodes are looked at, in which order, what is chosen and what is told.
+//! One attempt: which nodes are looked at, in which order, what is chosen and what is reported.
 
 use crate::fixture::{Cluster, OURS, atom, node, pod, profile, secs};
 use crate::scripted::Script;
@@ -15,7 +15,7 @@ fn snapshot(texts: &[&str]) -> Snapshot {
     Snapshot::new(nodes, Objects::default())
 }
 
-/// Tries a pod as the scheduler does, from `start` on, which is moved; the chosen node, or the message.
+/// Tries a pod as the scheduler does, starting at `start`, which is advanced; returns the chosen node, or the message.
 fn attempt(
     profile: &Profile,
     snapshot: &Snapshot,
@@ -35,7 +35,7 @@ fn attempt(
     }
 }
 
-/// Tries a pod; the chosen node, or the message.
+/// Tries a pod; returns the chosen node, or the message.
 fn try_pod(script: &Script, plugins: &[&str], snapshot: &Snapshot, text: &str, start: &mut usize) -> String {
     attempt(&profile(plugins, script), snapshot, &Nominator::default(), text, start)
         .unwrap_or_else(|message| message)
@@ -56,7 +56,7 @@ fn one_feasible_node_is_taken_without_a_score() {
     assert_eq!(script.calls(), ["filter A/p", "filter A/p", "score A/p", "score A/p"]);
 }
 
-/// `RunScorePlugins`: node by node, all plugins; and all of Score before any weight.
+/// `RunScorePlugins`: node by node, all plugins; and all of Score before any weighing.
 #[test]
 fn of_several_failures_to_score_the_one_is_told_that_upstream_meets_first() {
     let script = Script::default();
@@ -112,7 +112,7 @@ fn the_search_begins_where_the_last_one_ended() {
     script.lines().filter.insert("A/p".to_owned(), Status::SUCCESS);
     script.lines().filter.insert("A/p@n3".to_owned(), Status::unschedulable("no"));
     let mut start = 0;
-    // Without a score one node is enough.
+    // Without scoring, one node is enough.
     let first = |start: &mut usize| {
         let profile = without_score(&script);
         attempt(&profile, &nodes, &Nominator::default(), "p", start).expect("nodes pass")
@@ -124,7 +124,7 @@ fn the_search_begins_where_the_last_one_ended() {
     assert_eq!((first(&mut start), start), ("n149".to_owned(), 0));
 }
 
-/// A filters, and nobody scores.
+/// A filters, and no plugin scores.
 fn without_score(script: &Script) -> Profile {
     let registry = crate::scripted::registry(script);
     let strings = |names: &[&str]| names.iter().map(|n| ((*n).to_owned(), 1)).collect::<Vec<_>>();
@@ -167,7 +167,7 @@ fn nominated_pods_count_for_those_of_at_most_their_priority_and_twice() {
         let attempt = attempt(&profile, &nodes, &nominator, tried, &mut 0);
         assert_eq!(attempt.is_ok(), passes, "{nominated}; {tried}");
     }
-    // Both passes must be passed: one run of the filters for each.
+    // Both passes must succeed: one run of the filters for each.
     let with_a = crate::fixture::profile(PLAIN, &script);
     let runner = FilterRunner::new(&with_a, &CycleState::new());
     let mut nominator = Nominator::default();

@@ -1,4 +1,4 @@
-//! What extenders have a say in, and what becomes of their failures.
+//! What extenders influence, and the consequences of their failures.
 
 use crate::fixture::{Cluster, node, pod};
 use crate::scripted::Script;
@@ -12,7 +12,7 @@ use secondmate_model::{Atom, NodeInfo, Pod};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// What an extender answers. Of a call that has no answer here: all nodes pass, no score, the candidates as they are.
+/// The answers of an extender. Default answers: all nodes pass, no scores, the candidates are unchanged.
 #[derive(Default)]
 struct Answers {
     filter: Option<Result<ExtenderVerdict, String>>,
@@ -29,7 +29,7 @@ impl Scripted {
         self.0.lock().expect("nobody panics with it")
     }
 
-    /// The calls since the last look. The audit asks the filter once more about every choice.
+    /// The calls since the last check. The audit calls the filter once more for every choice.
     fn calls(&self) -> Vec<String> {
         std::mem::take(&mut self.answers().calls)
     }
@@ -188,7 +188,7 @@ fn a_rejection_names_the_reasons_and_any_event_brings_the_pod_back() {
     }));
     cluster.pending("p");
     assert_eq!(cluster.step(), "p: unschedulable");
-    // A node of which nothing was said counts as not looked at, for which there is no reason.
+    // A node that the answer does not mention counts as not looked at, for which there is no reason.
     let message = "0/3 nodes are available: 1 no device, 1 wrong model.";
     assert_eq!(cluster.effects()[0], format!("event p FailedScheduling: {message}"));
     assert_eq!(cluster.place("p"), "Unschedulable");
@@ -208,7 +208,7 @@ fn a_failure_is_that_of_the_attempt_unless_the_extender_may_be_ignored() {
         cluster.node("n2");
         let text = "failed filter with extender at URL http://e/filter, code 500";
         script.answers().filter = Some(Err(text.to_owned()));
-        // Its scores are not missed, whoever it is.
+        // Missing scores are tolerated, whether it is ignorable or not.
         script.answers().scores = Some(Err("EOF".to_owned()));
         cluster.pending("p");
         if ignorable {
@@ -243,7 +243,8 @@ fn a_node_that_was_not_asked_about_fails_the_attempt() {
 
 #[test]
 fn what_is_scored_of_a_node_that_came_back_whole_is_what_came_back() {
-    // n1 is nearly full and comes back as empty as any; with the pods on it the emptier n2 is better.
+    // n1 is nearly full, but the returned object is as empty as any; taking the pods on it into account, the emptier n2 is
+    // better.
     for (parity, expected) in [(Parity::Strict, "p -> n1"), (Parity::Sensible, "p -> n2")] {
         let (extender, script) =
             extender("http://e", ExtenderVerbs { filter: true, ..ExtenderVerbs::default() });
@@ -284,12 +285,12 @@ fn the_nominated_node_must_pass_the_extenders_too() {
     cluster.node("n2");
     script.answers().filter = Some(Ok(pass(&["n1"])));
     cluster.pending("p nominated=n2");
-    // About n2 alone the answer is an error, and the search goes on.
+    // The answer about n2 alone is an error, and the search continues.
     assert_eq!(cluster.step(), "p -> n1");
     assert_eq!(script.calls()[..2], ["filter p n2", "filter p n1 n2"]);
 }
 
-/// A pod that can be placed on n1 or n2 if what runs there goes.
+/// A pod that can be placed on n1 or n2 if what runs there is evicted.
 fn preempting(ignorable: bool) -> (Cluster, Scripted) {
     let (mut extender, script) = extender("http://e", ALL_VERBS);
     extender.ignorable = ignorable;

@@ -1,4 +1,4 @@
-//! Pods that ask for what no machine has, which an API server stores all the same.
+//! Pods that request more than any machine has, which an API server stores nevertheless.
 
 use crate::fixture::Cluster;
 use secondmate_framework::Parity;
@@ -16,7 +16,7 @@ fn what_pods_on_a_node_ask_for_fails_nobody_elses_attempt() {
     }
     cluster.pending("p cpu=1");
     assert_eq!(cluster.step(), "p -> n2");
-    // The sums are those of the pods that are left.
+    // The sums are those of the remaining pods.
     for name in ["a", "b", "c"] {
         cluster.gone(secondmate_core::port::PodWatch::Assigned, name);
     }

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 pub const OURS: &str = "my-scheduler";
 
-/// `NAME key=value …`: cpu, gpu, priority, node, nominated, port, scheduler, rv, claim, label, selects, owner=UID, condition=REASON:MESSAGE, affinity,
-/// anti, gated, deleting, terminal.
+/// `NAME key=value …`: cpu, gpu, priority, node, nominated, port, scheduler, rv, claim, label, selects, owner=UID,
+/// condition=REASON:MESSAGE, affinity, anti, gated, deleting, terminal.
 pub fn pod(text: &str) -> Arc<Pod> {
     let mut words = text.split_whitespace();
     let name = words.next().expect("a name");
@@ -116,13 +116,13 @@ pub fn secs(secs: f64) -> Timestamp {
     Timestamp::from_millis((secs * 1000.0).round() as i64)
 }
 
-/// A profile of in-tree and scripted plugins.
+/// A profile with in-tree and scripted plugins.
 pub fn profile(plugins: &[&str], script: &Script) -> Profile {
     let plugins: Vec<(&str, i64)> = plugins.iter().map(|name| (*name, 1)).collect();
     profile_with(&plugins, &BTreeMap::new(), script, Parity::Strict)
 }
 
-/// A profile of these plugins with their weights and arguments.
+/// A profile with these plugins and their weights and arguments.
 fn profile_with(
     plugins: &[(&str, i64)],
     args: &BTreeMap<String, Value>,
@@ -140,7 +140,7 @@ fn profile_with(
     Profile::new(&spec, &registry, parity).expect("a valid profile")
 }
 
-/// The core with a clock and scripted plugins. Every step and input is followed by a check of the invariants.
+/// The core with a clock and scripted plugins. The invariants are checked after every step and input.
 pub struct Cluster {
     pub core: Scheduler,
     pub script: Script,
@@ -148,7 +148,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The usual plugins, and those named.
+    /// The usual plugins, and the named ones.
     pub fn new(more: &[&str]) -> Self {
         Self::with_script(more, Script::default())
     }
@@ -165,7 +165,7 @@ impl Cluster {
         Self::extended(more, script, parity, Extenders::default())
     }
 
-    /// The usual plugins, those named, and extenders.
+    /// The usual plugins, the named ones, and extenders.
     pub fn extended(more: &[&str], script: Script, parity: Parity, extenders: Extenders) -> Self {
         let mut plugins = vec![
             "SchedulingGates",
@@ -182,7 +182,7 @@ impl Cluster {
         Self { core: cluster.core.audited(), ..cluster }
     }
 
-    /// With preemption, and loops of it are broken or not.
+    /// With preemption, and with or without the loop breaker.
     pub fn preempting(break_preemption_loops: bool) -> Self {
         let plugins =
             ["PrioritySort", "NodeResourcesFit", "DefaultPreemption", "DefaultBinder"].map(|name| (name, 1));
@@ -210,7 +210,7 @@ impl Cluster {
         parity: Parity,
         extenders: Extenders,
     ) -> Self {
-        // Nodes here are small: next to others, each binding would wait, and each node would be read before it.
+        // Nodes here are small: with other schedulers present, each binding would wait, and each node would be read first.
         let config = SchedulerConfig {
             seed: 1,
             read_before_bind: false,
@@ -222,12 +222,12 @@ impl Cluster {
         Self { core, script, now: Timestamp::from_secs(1000) }
     }
 
-    /// With nodes read before pods are bound there.
+    /// With nodes that are read before pods are bound there.
     pub fn reading() -> Self {
         Self::beside_others(true, Duration::ZERO)
     }
 
-    /// With nodes read or not before pods are bound there, and pods that wait so long for the last room beside others.
+    /// With or without reading nodes before pods are bound there; if others are present, pods wait this long for the last room.
     pub fn beside_others(read_before_bind: bool, yield_last_room: Duration) -> Self {
         let plugins =
             ["PrioritySort", "NodePorts", "NodeResourcesFit", "A", "DefaultPreemption", "DefaultBinder"]
@@ -281,7 +281,7 @@ impl Cluster {
         self.apply(Input::EvictFinished { preemptor, victim, result });
     }
 
-    /// The answer to an eviction of a pod that was not there any more.
+    /// The answer to an eviction of a pod that was already gone.
     pub fn gone_before_eviction(&mut self, preemptor: &str, victim: &str) {
         let (preemptor, victim) = (uid(preemptor), uid(victim));
         self.apply(Input::EvictFinished { preemptor, victim, result: Ok(Evicted::Gone) });
@@ -291,7 +291,7 @@ impl Cluster {
         self.now = self.now + Duration::from_secs_f64(seconds);
     }
 
-    /// One step; `pod -> node`, `pod: result`, or nothing.
+    /// One step; returns `pod -> node`, `pod: result`, or `-`.
     pub fn step(&mut self) -> String {
         let report = self.core.step(self.now);
         self.core.check().expect("the invariants hold");
@@ -309,7 +309,7 @@ impl Cluster {
         self.core.queue().get(&uid(name)).map_or("-".to_owned(), |e| format!("{:?}", e.place))
     }
 
-    /// What is asked for, a line each; no observations.
+    /// The requested effects, one per line, without observations.
     pub fn effects(&mut self) -> Vec<String> {
         self.all_effects().into_iter().filter(|line| !line.starts_with("observed")).collect()
     }

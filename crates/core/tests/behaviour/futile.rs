@@ -1,11 +1,11 @@
-//! What is known to be futile is not tried again: attempts are counted by what the plugins were asked.
+//! Attempts known to be futile are not repeated: attempts are counted by the calls to plugins.
 
 use crate::fixture::Cluster;
 use secondmate_core::port::PodWatch;
 use secondmate_framework::Status;
 use std::time::Duration;
 
-/// Two full nodes, and so many pods that are alike and do not fit; each was tried.
+/// Two full nodes, and `count` equivalent pods that do not fit; each was tried.
 fn crowded(more: &[&str], count: usize) -> Cluster {
     let mut cluster = Cluster::new(more);
     for node in ["a", "b"] {
@@ -19,7 +19,7 @@ fn crowded(more: &[&str], count: usize) -> Cluster {
     cluster
 }
 
-/// Attempts of pods with a look at the nodes, and without one.
+/// Attempts that looked at the nodes, and the number of those that did not.
 fn attempts(cluster: &mut Cluster) -> (Vec<String>, u64) {
     let repeated = cluster.core.attempts_repeated();
     let steps: Vec<String> = std::iter::from_fn(|| Some(cluster.step()).filter(|step| step != "-")).collect();
@@ -39,7 +39,7 @@ fn pods_that_are_alike_are_rejected_by_one_attempt_while_nothing_changes() {
         assert_eq!(cluster.effects(), expected, "event and condition are those of an attempt");
     }
     assert_eq!(cluster.core.attempts_repeated(), 4);
-    // Another kind is none of them, nor is a pod after a change.
+    // Another kind is not covered, nor is a pod after a change.
     cluster.pending("small cpu=100m");
     cluster.step();
     cluster.node("a cpu=1 label=x");
@@ -65,7 +65,7 @@ fn what_is_rejected_beyond_256_kinds_is_counted_and_tried_each_time() {
     }
     assert_eq!(repeated, [1, 1]);
     assert_eq!(cluster.core.queue().rejections_not_kept(), 45);
-    // After a change those that nobody waits with make room.
+    // After a change, kinds without waiting pods make room.
     cluster.node("a cpu=1 label=x");
     cluster.pending("last cpu=999001m");
     assert_eq!(cluster.step(), "last: unschedulable");
@@ -93,10 +93,10 @@ fn pods_that_may_fit_go_before_those_of_which_it_is_known_that_they_do_not() {
     cluster.gone(PodWatch::Assigned, "on-a");
     assert_eq!(cluster.step(), "crowd-0 -> a");
     assert_eq!(cluster.step(), "crowd-1: unschedulable");
-    // It came last, and takes no place that another could have.
+    // It came last, and does not take a place that another pod could have had.
     cluster.pending("none");
     assert_eq!(cluster.step(), "none -> c");
-    // That was a change: the first of the crowd is tried in earnest, in its turn.
+    // That was a change: the first of the crowd is really tried again, when its turn comes.
     cluster.pending("another");
     let repeated = cluster.core.attempts_repeated();
     assert_eq!(
@@ -104,7 +104,7 @@ fn pods_that_may_fit_go_before_those_of_which_it_is_known_that_they_do_not() {
         ("crowd-2: unschedulable".to_owned(), repeated)
     );
     assert_eq!(cluster.step(), "another -> c");
-    // Room for one: it goes to the one that has waited longest.
+    // Room for one pod: it goes to the one that has waited longest.
     cluster.gone(PodWatch::Assigned, "on-b");
     cluster.pending("late cpu=1");
     assert_eq!(cluster.step(), "crowd-3 -> b");
@@ -130,27 +130,27 @@ fn who_would_be_rejected_again_is_not_taken_out_of_backoff_early() {
     let mut cluster = crowded(&[], 3);
     cluster.assigned("small cpu=0 node=a");
     cluster.assigned("other cpu=100m node=b");
-    // More room, and not enough: all are woken, and the first one finds that out for the others.
+    // More room, but not enough: all are woken, and the first one finds that out for the others.
     cluster.gone(PodWatch::Assigned, "other");
     assert_eq!(cluster.core.queue().size().backoff, 3);
     assert_eq!(cluster.step(), "crowd-0: unschedulable");
     assert_eq!(cluster.step(), "-");
     assert!(cluster.core.is_idle());
     assert_eq!((cluster.place("crowd-1"), cluster.place("crowd-2")), ("Backoff".into(), "Backoff".into()));
-    // When their backoff is over they are given the answer.
+    // When their backoff ends, they get the answer.
     let repeated = cluster.core.attempts_repeated();
     cluster.wait(3.0);
     assert_eq!(cluster.step(), "crowd-1: unschedulable");
     assert_eq!(cluster.step(), "crowd-2: unschedulable");
     assert_eq!(cluster.core.attempts_repeated(), repeated + 2);
-    // With room for one of them the first is tried at once, as always.
+    // With room for one of them, the first is tried at once, as always.
     cluster.gone(PodWatch::Assigned, "on-b");
     assert!(!cluster.core.is_idle());
     assert_eq!(cluster.step(), "crowd-0 -> b");
     assert_eq!(cluster.step(), "crowd-1: unschedulable");
     assert_eq!(cluster.step(), "-");
     assert_eq!(cluster.place("crowd-2"), "Backoff");
-    // Whether a change helps is known after an attempt, also where it moves nobody.
+    // Whether a change helps is known only after an attempt, even if it moves no pod.
     cluster.node("a cpu=1 label=x");
     assert!(!cluster.core.is_idle());
     assert_eq!(cluster.step(), "crowd-2: unschedulable");

@@ -1,4 +1,4 @@
-//! Waiting pods that are alike are asked once about an event, and that decides the same as asking each.
+//! The hint for an event is requested once for equivalent waiting pods, with the same result as requesting it for each.
 
 use crate::fixture::{OURS, atom, node, pod, secs, uid};
 use secondmate_core::Nominator;
@@ -26,7 +26,7 @@ const REJECTORS: [&str; 6] = [
     "NodeUnschedulable",
 ];
 
-/// An in-tree plugin whose hints are counted, and which may keep to itself what it reads.
+/// An in-tree plugin whose hints are counted, and which may leave undeclared what it reads.
 struct Counted {
     plugin: Arc<dyn Plugin>,
     silent: bool,
@@ -71,7 +71,7 @@ impl World {
             let (in_tree, hints, plugin_name) = (Arc::clone(&in_tree), Arc::clone(&hints), name.clone());
             let make = move |args: &serde_json::Value, handle: &secondmate_framework::Handle| {
                 let plugin = in_tree.make(&plugin_name, args, handle)?;
-                // Binding and order are not what is looked at.
+                // Binding and order are not under test.
                 if plugin_name == "DefaultBinder" {
                     return Ok(plugin);
                 }
@@ -119,7 +119,7 @@ impl World {
         queue.check(cx.profiles).expect("the queue is in order");
     }
 
-    /// What has left the unschedulable pods, and into which order.
+    /// The pods that have left the unschedulable ones, in queue order.
     fn ready(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.queue.pop(&self.profiles, &|_| false))
             .map(|pod| pod.pod.name.to_string())
@@ -226,14 +226,14 @@ fn an_event_costs_what_it_can_concern() {
     world.event(&event, &change(&small), 1100.0);
     assert_eq!(world.hints.swap(0, Ordering::Relaxed), 4, "one for each kind");
     assert!(!world.queue.has_ready());
-    // Pods of 5 and 6 CPUs have room now.
+    // There is room now for pods of 5 and 6 CPUs.
     world.event(&event, &change(&large), 1100.0);
     assert_eq!(world.hints.load(Ordering::Relaxed), 4);
     assert_eq!(world.queue.size().active, 500);
     assert_eq!(world.queue.get(&uid("p2")).map(|entry| entry.place), Some(Place::Unschedulable));
 }
 
-/// Reads the names of pods, and says so: a pod fits on the node of its name.
+/// Reads the names of pods and declares so: a pod fits on the node with its name.
 struct SameName {
     whole: bool,
 }

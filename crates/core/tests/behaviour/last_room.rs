@@ -1,4 +1,4 @@
-//! A pod waits before it is bound to a node that is nearly full, while somebody else is binding pods to that node.
+//! A pod waits before it is bound to a nearly full node while another party is binding pods to it.
 
 use crate::fixture::{Cluster, uid};
 use secondmate_core::port::PodWatch;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// A pod that waits for the last room of n1, where another scheduler has just bound one.
+/// A pod that waits for the last room of n1, where another scheduler has just bound a pod.
 fn yielding(reads: bool, pod: &str) -> Cluster {
     let mut cluster = Cluster::beside_others(reads, LONGEST);
     cluster.node("n1 cpu=1");
@@ -17,7 +17,7 @@ fn yielding(reads: bool, pod: &str) -> Cluster {
     cluster
 }
 
-/// Steps at the next time at which something is due.
+/// Steps at the next time when something is due.
 fn next(cluster: &mut Cluster) {
     cluster.now = cluster.core.next_wakeup().expect("something is due");
     assert_eq!(cluster.step(), "-");
@@ -52,7 +52,7 @@ fn each_pod_of_others_there_makes_it_wait_on_but_not_longer_than_is_configured()
     next(&mut cluster);
     assert_eq!(cluster.now.since(began), LONGEST);
     assert_eq!(cluster.all_effects(), ["observed Yielded time_is_up", "read n1"]);
-    // After the read it is bound whoever else binds.
+    // After the read it is bound, no matter who else binds pods.
     cluster.assigned("h cpu=10m node=n1 scheduler=other");
     cluster.read("n1", Ok(&[]));
     assert_eq!(cluster.effects(), ["bind p to n1"]);
@@ -111,7 +111,7 @@ fn a_pod_that_goes_while_it_waits_leaves_nothing_behind() {
 
 #[test]
 fn pods_differ_in_how_long_they_want_it_to_be_quiet() {
-    // Two schedulers that wait for each other do not go on at the same moment.
+    // Two schedulers that wait for each other do not continue at the same moment.
     let mut times: Vec<_> = (0..20)
         .map(|number| {
             let mut cluster = Cluster::beside_others(false, LONGEST);

@@ -1,4 +1,4 @@
-//! Two schedulers that evict and bring back without end, and how it ends.
+//! Two schedulers whose evictions and replacements would go on endlessly, and how the loop is broken.
 
 use crate::fixture::{Cluster, uid};
 use secondmate_core::port::{BindOutcome, Effect, Input, PodWatch};
@@ -14,7 +14,7 @@ fn full(break_loops: bool) -> Cluster {
     cluster
 }
 
-/// The victim goes, and the other scheduler puts its replacement into the room before `p` is tried again.
+/// The victim goes, and the other scheduler puts its replacement into the room before `p` is retried.
 fn replace(cluster: &mut Cluster, victim: &str, replacement: &str) {
     cluster.evicted("p", victim, Ok(()));
     cluster.assigned(&format!("{victim} cpu=1 node=n1 scheduler=other owner=rs deleting"));
@@ -23,7 +23,7 @@ fn replace(cluster: &mut Cluster, victim: &str, replacement: &str) {
     cluster.assigned(&format!("{replacement} cpu=1 node=n1 scheduler=other owner=rs"));
 }
 
-/// When a pod was evicted while this went on for so long, in seconds.
+/// When pods were evicted if this goes on for the given time, in seconds.
 fn evictions(break_loops: bool, lasts: Duration) -> Vec<u64> {
     let mut cluster = full(break_loops);
     let began = cluster.now;
@@ -65,7 +65,7 @@ fn without_the_breaker_evictions_go_on_without_bound() {
 fn with_the_breaker_there_are_as_many_as_the_logarithm_of_the_time() {
     let times = evictions(true, Duration::from_secs(20 * 3600));
     assert_eq!(times, [0, 10, 30, 70, 150, 310, 630, 1270, 2550, 5110, 10_230, 20_470, 40_950]);
-    // A day at most from one to the next, so that the pod is not given up.
+    // At most a day passes between evictions, so the pod is not given up.
     let times = evictions(true, Duration::from_secs(10 * 24 * 3600));
     assert_eq!(times.len(), 23, "{times:?}");
 }
@@ -94,12 +94,12 @@ fn event_metric_and_message_say_why_the_pod_waits() {
             format!("status p Unschedulable: {message} nominated=-"),
         ]
     );
-    // It is said once, however often the pod is tried.
+    // It is reported once, however often the pod is tried.
     cluster.gone(PodWatch::Assigned, "elsewhere");
     cluster.node("n2 cpu=100m");
     while cluster.step() == "p: unschedulable" {}
     assert!(!cluster.effects().iter().any(|line| line.starts_with("event p PreemptionPutOff")));
-    // When the time has come it is tried again at once.
+    // When the time has come it is retried at once.
     assert_eq!(cluster.core.next_wakeup(), Some(Timestamp::from_secs(1010)));
     cluster.now = Timestamp::from_secs(1010);
     assert_eq!(cluster.step(), "p: unschedulable");
@@ -130,7 +130,7 @@ fn a_preemption_after_which_nothing_came_is_followed_by_another_at_once() {
     cluster.effects();
     cluster.evicted("p", "v0", Ok(()));
     cluster.gone(PodWatch::Assigned, "v0");
-    // The node goes, too, and another one is full.
+    // The node goes too, and another one is full.
     cluster.assigned("x cpu=1 node=n2 scheduler=other");
     cluster.node("n2 cpu=1");
     cluster.apply(Input::NodeGone("n1".into()));
@@ -138,7 +138,7 @@ fn a_preemption_after_which_nothing_came_is_followed_by_another_at_once() {
     assert!(cluster.effects().contains(&"evict x for p".to_owned()));
 }
 
-/// Two victims, of which the second one's eviction fails at first: when the first one is gone, then or later, it counts all the same.
+/// Two victims; the eviction of the second fails at first. Whether the first one is gone then or later, it counts as a victim.
 fn tried_again(gone_before: bool) {
     let mut cluster = Cluster::preempting(true);
     cluster.node("n1 cpu=2");
@@ -177,8 +177,8 @@ fn a_preemption_that_is_tried_again_is_one_with_what_follows() {
     tried_again(true);
 }
 
-/// The pod is bound into the room, its kubelet rejects it, since another scheduler was first, and its controller makes the next one.
-/// `rejection_first`: of all that the API server tells of it, that comes first. Returns when a pod was evicted, in seconds.
+/// The pod is bound into the room, its kubelet rejects it because another scheduler was first, and its controller creates the
+/// next pod. `rejection_first`: the rejection arrives before everything else. Returns when pods were evicted, in seconds.
 fn through_rejections(rejection_first: bool) -> Vec<u64> {
     let mut cluster = Cluster::preempting(true);
     cluster.node("n1 cpu=1");
@@ -188,7 +188,7 @@ fn through_rejections(rejection_first: bool) -> Vec<u64> {
     for round in 0..5 {
         let (p, victim) = (format!("p{round}"), format!("v{round}"));
         cluster.pending(&format!("{p} cpu=1 priority=100 owner=mine"));
-        // It waits for its delay, if it has one.
+        // It waits for its delay, if there is one.
         while !cluster.effects().contains(&format!("evict {victim} for {p}")) {
             if cluster.step() == "-" {
                 cluster.now = cluster.core.next_wakeup().expect("it waits for its delay").max(cluster.now);
@@ -224,8 +224,8 @@ fn a_loop_through_rejections_of_the_kubelet_is_broken_as_well() {
     }
 }
 
-/// What a pod has claimed of the room that another one of its controller has lost is there for the next one, where it is deleted before
-/// its binding is sent.
+/// If a pod that has claimed the history of another pod of its controller is deleted before its binding is sent, the next pod can
+/// claim it.
 #[test]
 fn a_pod_that_is_deleted_while_it_waits_for_the_last_room_leaves_what_it_has_claimed() {
     let mut cluster = Cluster::beside_others(false, Duration::from_secs(5));

@@ -1,4 +1,4 @@
-//! The core piece by piece: small clusters in a small language, and what comes out in full.
+//! The core piece by piece: small clusters in a small language, and the complete output.
 
 mod binding;
 mod budgets;

@@ -1,4 +1,4 @@
-//! Other schedulers take the room that a pod of ours waits to use.
+//! Other schedulers take the room that a pod of ours is waiting to use.
 
 use crate::fixture::Cluster;
 use crate::scripted::Script;
@@ -79,7 +79,7 @@ fn the_least_important_gives_way_and_only_as_many_as_must() {
 #[test]
 fn the_room_is_looked_at_once_more_before_the_binding_is_sent() {
     let mut cluster = waiting("n1 cpu=1", &["p cpu=600m"]);
-    // Nobody arrives, but the node shrinks.
+    // No pod arrives, but the node shrinks.
     cluster.node("n1 cpu=500m");
     assert_eq!(cluster.place("p"), "InFlight");
     cluster.script.handle().allow(&crate::fixture::uid("p"), "A");
@@ -103,7 +103,7 @@ fn a_pod_is_not_bound_to_a_node_that_was_deleted() {
     );
 }
 
-/// What happens to a pod that waits on permit for a node which changes meanwhile.
+/// What happens to a pod that waits on permit for a node that changes meanwhile.
 fn bound_after(plugins: &[(&str, i64)], node: &str, pod: &str, later: &str) -> (Cluster, Vec<String>) {
     let mut cluster = Cluster::with_profile(plugins, &BTreeMap::new(), Script::default());
     cluster.node(node);
@@ -153,7 +153,7 @@ fn changes_of_a_node_that_its_kubelet_does_not_mind_or_the_profile_ignores_hold_
     for (plugins, node, pod, later) in [
         (USUAL, "n1 label=x", "p selects=x", "n1 label=x zone=a"),
         (USUAL, "n1 label=x", "p", "n1 label=y"),
-        // A kubelet takes pods while its node is cordoned.
+        // A kubelet accepts pods while its node is cordoned.
         (USUAL, "n1", "p", "n1 unschedulable"),
         (&without_taints, "n1", "p", "n1 evicting=k"),
     ] {

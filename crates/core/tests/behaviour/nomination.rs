@@ -1,9 +1,9 @@
-//! Promised nodes: ours and those of other schedulers.
+//! Nominated nodes: of our pods and of those of other schedulers.
 
 use crate::fixture::Cluster;
 use secondmate_core::port::PodWatch;
 
-/// A pod that waits since n1 is full.
+/// A pod that waits because n1 is full.
 fn full() -> Cluster {
     let mut cluster = Cluster::new(&[]);
     cluster.node("n1 cpu=1");
@@ -39,7 +39,7 @@ fn a_nomination_that_the_status_does_not_show_yet_is_kept_by_an_update() {
     assert_eq!(nominations(&cluster), 0);
 }
 
-/// Where the write of the status takes its time, what was asked counts for the next attempt.
+/// If the write of the status takes a while, the requested nomination counts for the next attempt.
 #[test]
 fn a_preemptor_whose_status_does_not_show_the_nomination_yet_does_not_preempt_again() {
     let mut cluster = Cluster::new(&["DefaultPreemption"]);
@@ -63,7 +63,7 @@ fn a_preemptor_whose_status_does_not_show_the_nomination_yet_does_not_preempt_ag
     let event = "event p FailedScheduling: 0/2 nodes are available: 2 Insufficient cpu. preemption: not eligible due to a terminating pod on the nominated node.";
     assert!(effects.contains(&event.to_owned()), "{effects:?}");
     assert_eq!(nominations(&cluster), 1);
-    // When the status shows it, and somebody takes it away, that counts.
+    // When the status shows it and another party removes it, that counts.
     cluster.pending("p cpu=800m priority=5 rv=2 nominated=n1");
     assert_eq!(nominations(&cluster), 1);
     cluster.pending("p cpu=800m priority=5 rv=3");
@@ -77,7 +77,7 @@ fn a_nomination_that_was_withdrawn_does_not_count_when_the_status_shows_it_late(
     cluster.assigned("v cpu=800m node=n1");
     cluster.pending("p cpu=800m priority=5");
     assert_eq!(cluster.step(), "p: unschedulable");
-    // Its eviction fails, and the next attempt finds nobody to evict.
+    // Its eviction fails, and the next attempt finds no pod to evict.
     cluster.evicted("p", "v", Err("500"));
     cluster.assigned("v cpu=800m node=n1 priority=9 rv=2");
     cluster.wait(20.0);
@@ -92,7 +92,7 @@ fn a_nomination_that_was_withdrawn_does_not_count_when_the_status_shows_it_late(
     assert_eq!(nominations(&cluster), 1, "by somebody else");
 }
 
-/// As by kube-scheduler, from the attempt on that finds it so.
+/// As in kube-scheduler, from the attempt on that finds it so.
 #[test]
 fn a_pending_pod_that_is_being_deleted_holds_no_room() {
     let mut cluster = full();
@@ -104,7 +104,8 @@ fn a_pending_pod_that_is_being_deleted_holds_no_room() {
     assert_eq!(nominations(&cluster), 0);
 }
 
-/// Pods like it were rejected because of its room, and its turn comes by time alone: they are not rejected by what was true before.
+/// Equivalent pods were rejected because of its room, and their turn comes through time alone: they are not rejected because of a
+/// state that no longer holds.
 #[test]
 fn what_was_rejected_for_the_room_of_a_pod_that_is_parked_is_tried_in_earnest() {
     let mut cluster = Cluster::new(&["DefaultPreemption"]);
@@ -139,7 +140,8 @@ fn foreign_nominations_hold_room_and_give_it_back() {
     assert_eq!(cluster.step(), "p -> n1");
 }
 
-/// A preemption of another pod has cleared the nomination, and the status does not show that yet: who waits is told all the same.
+/// A preemption by another pod has cleared the nomination, and the status does not show that yet: waiting pods are notified
+/// nevertheless.
 #[test]
 fn a_pod_that_goes_while_its_status_shows_a_nomination_wakes_who_waits() {
     let mut cluster = Cluster::new(&["DefaultPreemption"]);
@@ -156,7 +158,8 @@ fn a_pod_that_goes_while_its_status_shows_a_nomination_wakes_who_waits() {
     assert_eq!(cluster.place("waits"), "Backoff");
 }
 
-/// The watches are not ordered against each other: that it is on another node may be told before that its nomination has ended.
+/// The watches are not ordered relative to each other: the pod may be shown on another node before its nomination is shown to
+/// have ended.
 #[test]
 fn a_foreign_nomination_that_ends_on_another_node_wakes_who_waits_for_its_room() {
     let mut cluster = full();

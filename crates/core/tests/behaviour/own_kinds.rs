@@ -1,4 +1,4 @@
-//! A kind that a plugin reads as a type of its own: in the snapshot, as events and hints, and what an endpoint answered.
+//! A kind that a plugin reads as its own type: in the snapshot, in events and hints, and as an endpoint's answer.
 
 use crate::fixture::{Cluster, OURS, secs};
 use crate::scripted::Script;
@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A rack of the same name as the node in it: pods go where it has power left.
+/// A rack with the same name as the node in it: pods go where it has power left.
 #[derive(Deserialize)]
 struct Rack {
     #[serde(rename = "freeWatts")]
@@ -85,7 +85,7 @@ impl Score for Power {
     }
 }
 
-/// A cluster whose profile has the plugin, and how often its filter was asked.
+/// A cluster whose profile has the plugin, and the number of calls to its filter.
 fn cluster() -> (Cluster, Arc<AtomicUsize>) {
     let asked: Arc<AtomicUsize> = Arc::default();
     let mut registry = secondmate_plugins::registry().expect("in-tree plugins");
@@ -144,7 +144,7 @@ fn a_class_of_pods_is_asked_again_after_a_change_of_the_kind_and_not_before() {
         cluster.pending(&format!("{name} cpu=1m"));
         cluster.step()
     };
-    // The first pod of a class takes the plain pass, the second makes the class.
+    // The first pod of a class takes the plain pass, the second one creates the class.
     for name in ["a", "b"] {
         place(&mut cluster, name);
     }
@@ -152,7 +152,7 @@ fn a_class_of_pods_is_asked_again_after_a_change_of_the_kind_and_not_before() {
     for name in ["c", "d", "e"] {
         place(&mut cluster, name);
     }
-    // Of each pod the node of the one before, and no other but the last look.
+    // For each pod, the node of the previous one, and otherwise only the final check.
     assert!(asked.load(Ordering::Relaxed) - before <= 6, "{}", asked.load(Ordering::Relaxed) - before);
     cluster.apply(rack("n1", 0));
     cluster.apply(rack("n2", 0));

@@ -1,4 +1,4 @@
-//! A plugin that panics costs the attempt in which it does, and nothing else.
+//! A panic of a plugin fails the attempt in which it happens, and nothing else.
 
 use crate::fixture::{Cluster, OURS, node, pod};
 use secondmate_core::port::{BindOutcome, Input, PodWatch};
@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Where the plugin panics, and what was told.
+/// Where the plugin panics, and what was reported.
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<State>>);
 
@@ -171,7 +171,7 @@ impl Reserve for Panics {
 impl Permit for Panics {
     fn permit(&self, _: &Context<'_>, _: &mut CycleState, pod: &Arc<Pod>, _: &Atom) -> (Status, Duration) {
         self.at("Permit", pod);
-        // Something to be unreserved for.
+        // Causes the reservation to be reverted.
         if self.0.state().panics_at == "Unreserve" && *pod.name == *"bad" {
             return (Status::unschedulable("not now"), Duration::ZERO);
         }
@@ -225,10 +225,10 @@ fn cluster(panics_at: &'static str, evaluation: EvaluationSettings) -> (Cluster,
     (cluster, shared)
 }
 
-/// What is told of a pod `bad`, and what becomes of it and of one that comes after it.
+/// What is reported about a pod `bad`, and what becomes of it and of a later one.
 fn run(panics_at: &'static str, evaluation: EvaluationSettings) -> Vec<String> {
     let (mut cluster, shared) = cluster(panics_at, evaluation);
-    // PostFilter is asked where a pod fits nowhere.
+    // PostFilter runs if a pod fits nowhere.
     let wants = if ["PostFilter", "Filter in PostFilter"].contains(&panics_at) { " cpu=9" } else { "" };
     cluster.pending(&format!("bad{wants}"));
     cluster.pending("good");
@@ -291,25 +291,25 @@ fn where_there_is_no_attempt_to_fail_the_careful_thing_is_done() {
     let lines = run("PreEnqueue", standing());
     assert!(lines[0].starts_with("good -> n") && lines[1] == "-", "{lines:?}");
     assert_eq!(lines[2..], [told("PreEnqueue"), "bad: Gated".to_owned()]);
-    // By arrival.
+    // By order of arrival.
     let lines = run("QueueSort", standing());
     assert!(lines[0].starts_with("bad -> n") && lines[1].starts_with("good -> n"), "{lines:?}");
     assert!(lines.iter().any(|line| line.starts_with("told: running QueueSort plugin")), "{lines:?}");
-    // Bound all the same.
+    // Bound nevertheless.
     let lines = run("PostBind", standing());
     assert!(lines.contains(&told("PostBind")), "{lines:?}");
     assert_eq!(lines.last().map(String::as_str), Some("bad: -"));
-    // Rejected all the same.
+    // Rejected nevertheless.
     let lines = run("Unreserve", standing());
     assert_eq!(lines[0], "bad: unschedulable");
     assert!(lines.contains(&told("Unreserve")), "{lines:?}");
-    // An attempt too many.
+    // One attempt too many.
     let lines = run("QueueingHint", standing());
     assert!(lines.contains(&told("QueueingHint")), "{lines:?}");
     assert_eq!(lines.last().map(String::as_str), Some("bad: Backoff"));
 }
 
-/// A filter that a PostFilter plugin asks.
+/// A filter that is called by a PostFilter plugin.
 #[test]
 fn the_innermost_plugin_is_named() {
     let expected = "running Filter plugin \"Panics\": panicked on node n1: oh, Filter in PostFilter";

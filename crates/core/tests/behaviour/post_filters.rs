@@ -1,4 +1,4 @@
-//! How the answers of several PostFilter plugins become one.
+//! How the answers of several PostFilter plugins are combined.
 
 use crate::fixture::{OURS, pod};
 use secondmate_core::Nominator;
@@ -12,7 +12,7 @@ use secondmate_model::{Pod, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Answers what it was made with.
+/// Gives a fixed answer.
 struct Answers(PostFilterOutcome);
 
 impl Plugin for Answers {
@@ -38,7 +38,7 @@ impl PostFilter for Answers {
     }
 }
 
-/// Runs plugins that answer this, one after the other; `code reasons by plugin: nomination` comes out.
+/// Runs plugins that give these answers, one after the other; returns `code reasons by plugin: nomination`.
 fn run(answers: &[(Status, Option<Nomination>)]) -> String {
     let mut registry = secondmate_plugins::registry().expect("in-tree plugins");
     let names: Vec<String> = (1..=answers.len()).map(|number| format!("P{number}")).collect();

@@ -1,4 +1,4 @@
-//! Preemption as the core carries it out: the order of evictions, the gate meanwhile, and what wakes the pod.
+//! Preemption as carried out by the core: the order of evictions, the gate meanwhile, and what wakes the pod.
 
 use crate::fixture::Cluster;
 use secondmate_core::port::{BindOutcome, PodWatch};
@@ -36,7 +36,7 @@ fn all_victims_but_the_last_are_evicted_at_once_then_the_last() {
     );
     assert!(effects.last().is_some_and(|l| l.ends_with(" nominated=n1")), "{effects:?}");
     assert_eq!(cluster.place("p"), "Unschedulable");
-    // What would wake it finds the gate closed.
+    // An event that would wake it finds the gate closed.
     cluster.assigned("elsewhere node=n9");
     cluster.gone(PodWatch::Assigned, "elsewhere");
     assert_eq!(cluster.place("p"), "Gated");
@@ -46,13 +46,13 @@ fn all_victims_but_the_last_are_evicted_at_once_then_the_last() {
     assert_eq!(cluster.effects(), ["event v2 Preempted: Preempted by pod p on node n1", "evict v0 for p"]);
     assert_eq!(cluster.place("p"), "Gated");
     cluster.evicted("p", "v0", Ok(()));
-    // The victims are still there: an attempt now would be in vain.
+    // The victims are still there: an attempt now would be futile.
     assert_eq!(cluster.place("p"), "Unschedulable");
     cluster.gone(PodWatch::Assigned, "v0");
     assert_eq!(cluster.place("p"), "Backoff");
 }
 
-/// What is told of preemptions that have ended.
+/// What is reported about preemptions that have ended.
 fn carried_out(cluster: &mut Cluster) -> Vec<String> {
     cluster.all_effects().into_iter().filter(|line| line.contains("PreemptionCarriedOut")).collect()
 }
@@ -73,7 +73,7 @@ fn it_is_told_how_long_the_evictions_took_and_whether_all_were_made() {
     cluster.evicted("p", "v1", Err("500"));
     assert_eq!(carried_out(&mut cluster), [told("0ns", false)]);
 
-    // The watch shows that the only victim has gone, and the pod is bound, before the eviction is answered.
+    // The watch shows that the only victim is gone, and the pod is bound, before the eviction is answered.
     let mut cluster = preempting(1);
     cluster.gone(PodWatch::Assigned, "v0");
     cluster.step();
@@ -141,7 +141,7 @@ fn a_last_victim_that_was_in_nobodys_way_wakes_the_pod_since_the_others_went_whi
     cluster.node("n1 cpu=1");
     cluster.assigned("holds-the-port cpu=500m port=80 node=n1 priority=2");
     cluster.assigned("has-room cpu=500m node=n1 priority=1");
-    // Only the port is in its way at first: NodePorts rejects it before anything is asked about its CPUs.
+    // At first only the port is in its way: NodePorts rejects it before any plugin looks at its CPU request.
     cluster.pending("p cpu=1 port=80 priority=100");
     assert_eq!(cluster.step(), "p: unschedulable");
     assert_eq!(evictions(&mut cluster), ["evict holds-the-port for p"]);

@@ -1,4 +1,4 @@
-//! What the probes are told: how often each plugin ran, and what became of it. No times.
+//! What is reported to the probes: how often each plugin ran, and with which result. No times.
 
 use crate::fixture::{Cluster, atom, profile, uid};
 use crate::scripted::Script;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Writes down what it is told, and times every cycle. Its clock moves on by a second each time it is read.
+/// Records the reports, and times every cycle. Its clock advances by a second each time it is read.
 #[derive(Default)]
 struct Recorder {
     reads: AtomicU64,
@@ -26,7 +26,7 @@ impl Recorder {
         *self.lines.lock().expect("nobody panics").entry(line).or_insert(0) += times;
     }
 
-    /// What was told since the last look, of this kind: `what: times`.
+    /// Reports of this kind since the last call: `what: times`.
     fn told(&self, kind: &str) -> Vec<String> {
         let lines = std::mem::take(&mut *self.lines.lock().expect("nobody panics"));
         let of_kind = |(line, times): (&String, &u64)| {
@@ -51,7 +51,7 @@ impl Probe for Recorder {
     }
     fn plugin_called(&self, plugin: &PluginRef, point: Point, status: Code, took: Duration) {
         let across_inputs = matches!(point, Point::PreBind | Point::Bind);
-        // The core's own time for what waits for the API server; the probe's clock, read once a call, for everything else.
+        // The core's own time if the call waits for the API server; otherwise the probe's clock, which is read once per call.
         let took = if across_inputs { format!(" after {} ms", took.as_millis()) } else { String::new() };
         self.tell(format!("called {} {} {}{took}", plugin.name, point.name(), status.name()), 1);
     }
@@ -94,7 +94,7 @@ fn every_call_of_a_filter_is_counted_up_to_the_one_that_ends_the_run() {
     assert_eq!(probe.told("evaluated"), ["A Filter: 6", "A Score: 3", "B Filter: 4", "B Score: 3"]);
     cluster.step();
     assert_eq!(probe.told("evaluated"), ["A Filter: 6", "A Score: 6", "B Filter: 6", "B Score: 6"]);
-    // Timed one by one: only the first nodes of each cycle.
+    // Timed individually: only the first nodes of each cycle.
     assert_eq!(
         probe.told("called A"),
         [
@@ -187,7 +187,7 @@ fn the_points_of_a_pods_way_are_told_once_each() {
     cluster.answer("p", BindOutcome::Bound);
     assert_eq!(probe.told("point"), ["Bind Success: 1", "PostBind Success: 1"]);
     assert_eq!(probe.told("called DefaultBinder"), ["Bind Success after 1500 ms: 1"]);
-    // Nothing of it is told again when the watch shows the pod.
+    // None of it is reported again when the watch shows the pod.
     cluster.assigned("p node=n1");
     assert_eq!(probe.told("point"), Vec::<String>::new());
 }

@@ -91,7 +91,7 @@ impl Fixture {
         self.check();
     }
 
-    /// Pops the pod, whatever is before it in the queue, and puts it back.
+    /// Pops the pod, which must be the next one, and puts it back.
     fn fail(&mut self, name: &str, rejected_by: &[&str]) {
         assert_eq!(self.pop(), name);
         self.put_back(name, rejected_by, &[]);

@@ -1,11 +1,11 @@
-//! The pods of a node that is nearly full are read before a pod is bound there, while others bind pods too.
+//! The pods of a nearly full node are read before a pod is bound there, while others bind pods too.
 
 use crate::fixture::{Cluster, uid};
 use secondmate_core::port::{BindOutcome, Input, PodWatch, Verified};
 use secondmate_framework::Status;
 use std::time::Duration;
 
-/// A node beside one on which another scheduler has just bound a pod.
+/// A node beside one to which another scheduler has just bound a pod.
 fn beside_another(node: &str) -> Cluster {
     let mut cluster = Cluster::reading();
     cluster.node("elsewhere cpu=0 pods=1");
@@ -26,20 +26,20 @@ fn reading(pod: &str) -> Cluster {
 #[test]
 fn only_a_node_that_is_nearly_full_is_read() {
     for (node, pod, read) in [
-        // A tenth is left of what there is, or less.
+        // A tenth or less of what there is is left.
         ("n1 cpu=10", "p cpu=1", false),
         ("n1 cpu=10", "p cpu=9", true),
         ("n1 cpu=10", "p cpu=9500m", true),
         ("n1 gpu=100", "p gpu=90", true),
         ("n1 gpu=20", "p gpu=2", false),
-        // No room is left for another one like it.
+        // No room is left for another pod like it.
         ("n1 cpu=10", "p cpu=6", true),
         ("n1 cpu=10", "p cpu=5", false),
-        // What it does not ask for does not matter, but the number of pods does.
+        // Resources that it does not request do not matter, but the number of pods does.
         ("n1 cpu=1 gpu=1", "p", false),
         ("n1 pods=1", "p", true),
         ("n1 pods=2", "p", false),
-        // Each host port is there once.
+        // Each host port exists only once.
         ("n1", "p port=80", true),
     ] {
         let mut cluster = beside_another(node);
@@ -56,14 +56,14 @@ fn without_others_nothing_is_read() {
     cluster.node("n1 cpu=1");
     cluster.pending("p cpu=1");
     assert_eq!((cluster.step(), cluster.effects()), ("p -> n1".to_owned(), vec!["bind p to n1".to_owned()]));
-    // What we have bound ourselves is no sign of others.
+    // Pods that we have bound ourselves do not indicate other schedulers.
     cluster.answer("p", BindOutcome::Bound);
     cluster.assigned("p cpu=1 node=n1");
     cluster.effects();
     cluster.node("n2 cpu=1");
     cluster.pending("q cpu=1");
     assert_eq!((cluster.step(), cluster.effects()), ("q -> n2".to_owned(), vec!["bind q to n2".to_owned()]));
-    // Nor is what others did a while ago, nor another state of what they bound.
+    // Nor do pods that others bound a while ago, or updates of pods that they bound.
     cluster.assigned("f node=n1 scheduler=other");
     cluster.wait(11.0);
     cluster.assigned("f node=n1 scheduler=other label=b");
@@ -105,7 +105,7 @@ fn a_pod_whose_room_is_taken_is_not_bound_and_is_tried_again_with_what_was_found
     cluster.wait(2.0);
     assert_eq!(cluster.step(), "p: unschedulable");
     cluster.effects();
-    // What the watch says counts from now on: the pod has ended.
+    // From now on what the watch shows counts: the pod has finished.
     cluster.gone(PodWatch::Assigned, "new");
     cluster.wait(10.0);
     assert_eq!(cluster.step(), "p -> n1");
@@ -126,7 +126,7 @@ fn one_read_serves_all_pods_that_wait_for_the_node_and_the_least_important_gives
         assert!(cluster.step().ends_with("-> n1"));
     }
     assert_eq!(cluster.effects(), Vec::<String>::new(), "the read is on the way");
-    // An answer that nobody asked for is nobody's.
+    // An answer that was not requested is ignored.
     cluster.read("elsewhere", Ok(&["stray cpu=1 node=elsewhere scheduler=other"]));
     assert_eq!(cluster.effects(), Vec::<String>::new());
     cluster.read("n1", Ok(&["new cpu=100m node=n1 scheduler=other"]));
@@ -158,7 +158,7 @@ fn what_happens_while_a_node_is_read_settles_the_pod_and_the_answer_changes_noth
 #[test]
 fn a_pod_of_ours_that_the_read_shows_there_is_settled() {
     let mut cluster = reading("p cpu=600m");
-    // Another process of our name has bound it, and the watch has not shown that.
+    // Another process with our scheduler name has bound it, and the watch has not shown that.
     cluster.read("n1", Ok(&["p cpu=600m node=n1"]));
     assert_eq!(cluster.all_effects(), ["observed NodeRead nothing_new averted=0"]);
     assert_eq!((cluster.place("p").as_str(), cluster.core.sizes().bindings), ("-", 0));
@@ -205,7 +205,7 @@ fn what_a_read_has_found_counts_no_longer_than_a_minute_without_the_watch() {
     }
 }
 
-/// The watch is silent for longer than what a read has found counts: what we have bound is counted all the same.
+/// The watch is silent for longer than the result of a read counts: pods that we have bound are still counted.
 #[test]
 fn a_pod_that_was_bound_counts_for_longer_than_what_a_read_has_found() {
     let mut cluster = reading("p cpu=600m");
@@ -233,7 +233,7 @@ fn a_pod_that_a_read_has_shown_on_its_node_and_that_is_gone_when_it_is_looked_at
     cluster.read("n1", Ok(&["p cpu=600m node=n1"]));
     cluster.apply(Input::Verified(uid("p"), Verified::Gone));
     assert_eq!((cluster.place("p").as_str(), cluster.core.cache().pod(&uid("p"))), ("-", None));
-    // The pending watch is late.
+    // The pending watch lags.
     cluster.pending("p cpu=600m rv=2");
     assert_eq!(cluster.place("p"), "-");
     cluster.gone(PodWatch::Pending, "p");
@@ -242,7 +242,7 @@ fn a_pod_that_a_read_has_shown_on_its_node_and_that_is_gone_when_it_is_looked_at
 #[test]
 fn what_only_a_read_had_found_is_forgotten_with_it_and_an_old_list_brings_it_back() {
     let mut cluster = reading("p cpu=600m");
-    // The read is older than the end of q, which is told first.
+    // The read is older than the end of q, which arrives first.
     cluster.assigned("q cpu=300m node=n1");
     cluster.gone(PodWatch::Assigned, "q");
     cluster.read("n1", Ok(&["q cpu=300m node=n1"]));

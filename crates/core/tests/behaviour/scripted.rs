@@ -1,4 +1,5 @@
-//! Plugins that do what a test tells them: `A` and `B` act at most extension points, `OnlyPermits` at one, `Sort` orders nothing.
+//! Plugins that do what a test tells them: `A` and `B` implement most extension points, `OnlyPermits` only one, and `Sort` orders
+//! nothing.
 
 use secondmate_framework::{
     ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
@@ -11,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-/// What the plugins answer, by `plugin/pod`, and what they were asked.
+/// The plugins' answers, by `plugin/pod`, and the calls to them.
 #[derive(Default)]
 pub struct Lines {
     pub permit: BTreeMap<String, (Status, Duration)>,
@@ -22,11 +23,11 @@ pub struct Lines {
     /// By node, or by plugin and node (`A@n1`); a plugin fails at a node that is in `refuses_to_score`.
     pub scores: BTreeMap<String, i64>,
     pub refuses_to_score: BTreeSet<String>,
-    /// Hints by plugin; `Queue` where none is given.
+    /// Hints by plugin; `Queue` if none is given.
     pub hints: BTreeMap<String, Hint>,
-    /// Registrations by plugin; deleted assigned pods where none is given.
+    /// Registrations by plugin; deletion of assigned pods if none is given.
     pub events: BTreeMap<String, Vec<EventRegistration>>,
-    /// Whether the plugins declare that other pods on a node turn their filter.
+    /// Whether the plugins declare that other pods on a node can change their filter's verdict.
     pub guards: bool,
     pub calls: Vec<String>,
     handle: Option<Handle>,
@@ -68,7 +69,7 @@ pub fn registry(script: &Script) -> Registry {
     registry
 }
 
-/// Acts on permit, and nowhere else.
+/// Implements Permit, and nothing else.
 struct OnlyPermits(Script);
 impl Plugin for OnlyPermits {
     fn name(&self) -> &str {

@@ -1,4 +1,4 @@
-//! What kube-scheduler leaves to the five-minute flush although its event has come, and `sensible` does not.
+//! Cases that kube-scheduler leaves to the five-minute flush although the event has come, and `sensible` does not.
 
 use crate::fixture::{Cluster, OURS};
 use secondmate_core::port::{Input, PodWatch};
@@ -17,7 +17,7 @@ fn pod(name: &str, namespace: &str, app: &str, node: &str, affinity: Value) -> A
     Arc::new(Pod::new(&wire).expect("a pod that compiles"))
 }
 
-/// Near to pods of the app on the same node, in these namespaces.
+/// Affinity to pods of the app on the same node, in these namespaces.
 fn near(app: &str, namespaces: Value) -> Value {
     json!({"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{
         "topologyKey": "kubernetes.io/hostname",
@@ -45,7 +45,7 @@ impl World {
         self.0.apply(Input::Pod(PodWatch::Assigned, pod(name, namespace, app, node, affinity)));
     }
 
-    /// The pod comes and no node will do.
+    /// The pod arrives and no node is feasible.
     fn waits(&mut self, app: &str, affinity: Value) {
         self.0.apply(Input::Pod(PodWatch::Pending, pod("waiting", "default", app, "", affinity)));
         assert_eq!(self.0.step(), "waiting: unschedulable");
@@ -53,7 +53,7 @@ impl World {
         self.0.wait(20.0);
     }
 
-    /// It is bound at once where forgotten wake-ups are cured, else by the flush.
+    /// It is bound at once if forgotten wake-ups are fixed, otherwise by the flush.
     fn expect_bound(mut self, parity: Parity, node: &str) {
         let at_once = self.0.step();
         let expected = format!("waiting -> {node}");

@@ -1,4 +1,4 @@
-//! Plugins for whose score no class can stand.
+//! Plugins whose scores cannot be kept in a class.
 
 use secondmate_framework::{
     Context, CycleState, Declaration, NodeInfo, NodeParts, Plugin, Pod, PodParts, PreScore, Registry, Score,
@@ -6,10 +6,10 @@ use secondmate_framework::{
 };
 use std::sync::Arc;
 
-/// Declares nothing, reads the pod's name and the nodes that pass, and now and then fails.
+/// Declares nothing, reads the pod's name and the feasible nodes, and fails occasionally.
 pub struct Secretive;
 
-/// Looks no further than the node, and normalises in a way of its own, with a PreScore.
+/// Looks only at the node, and normalises in a way of its own, with a PreScore.
 pub struct OwnWay;
 
 pub fn register(registry: &mut Registry) {
@@ -17,12 +17,12 @@ pub fn register(registry: &mut Registry) {
     registry.register("OwnWay", |_, _| Ok(Arc::new(OwnWay))).expect("a free name");
 }
 
-/// One of so many that have the same text.
+/// True for about one in `many` texts, and always the same for a given text.
 fn is_one_of(many: u64, what: &str, text: &str) -> bool {
     hash_of(&(what, text)).is_multiple_of(many)
 }
 
-/// Where in the list of those that pass a node is.
+/// The position of a node in the list of feasible ones.
 #[derive(Clone, Debug)]
 struct Seen(Vec<String>);
 

@@ -1,4 +1,4 @@
-//! A random cluster, and both evaluations beside it.
+//! A random cluster, and both evaluations side by side.
 
 use crate::asked;
 use crate::compare;
@@ -42,7 +42,7 @@ const PLUGINS: &[(&str, i64)] = &[
     ("DefaultBinder", 0),
 ];
 
-/// Kinds of pods at a time.
+/// Number of kinds of pods at a time.
 const TEMPLATES: usize = 6;
 
 /// The default profile.
@@ -50,13 +50,13 @@ pub fn profile(percentage: u8) -> Profile {
     profile_of(percentage, PLUGINS, BTreeMap::new(), Parity::Strict, |_| {})
 }
 
-/// The default profile with another plugin.
+/// The default profile with an additional plugin.
 pub fn profile_with(plugin: &'static str) -> Profile {
     profile_of(100, &[PLUGINS, &[(plugin, 1)]].concat(), BTreeMap::new(), Parity::Strict, |_| {})
 }
 
-/// A profile with other scores, hard default constraints, and the filters that look at domains before most of the others, so that those
-/// come to their verdicts late.
+/// A profile with other scores, hard default constraints, and the filters that look at domains before most of the others, so that
+/// those give their verdicts late.
 fn other_profile() -> Profile {
     let fit =
         json!({"scoringStrategy": {"type": "MostAllocated", "resources": [{"name": "cpu", "weight": 1}]}});
@@ -81,7 +81,7 @@ fn profile_that_varies(random: &mut Random) -> Profile {
     profile_of(100, &weights, args, parity, |_| {})
 }
 
-/// The default profile without some plugins at some of the points at which they act. A filter whose PreFilter is left out fails.
+/// The default profile without some plugins at some of their extension points. A filter whose PreFilter is left out fails.
 fn profile_with_gaps(random: &mut Random) -> Profile {
     use ExtensionPoint::{Filter, PreFilter, PreScore, Score};
     profile_of(100, PLUGINS, BTreeMap::new(), Parity::Strict, |lists| {
@@ -94,11 +94,11 @@ fn profile_with_gaps(random: &mut Random) -> Profile {
     })
 }
 
-/// The default profile with scores for which no class can stand.
+/// The default profile with scores that cannot be kept in a class.
 fn profile_with_asked() -> Profile {
     let plugins = [PLUGINS, &[("Secretive", 3), ("OwnWay", 2)]].concat();
     profile_of(100, &plugins, BTreeMap::new(), Parity::Strict, |lists| {
-        // Some of the others are asked after them.
+        // Some of the others run after them.
         lists.at_mut(ExtensionPoint::Score).rotate_right(4);
     })
 }
@@ -125,29 +125,29 @@ fn profile_of(
     Profile::new(&spec, &registry, parity).expect("a valid profile")
 }
 
-/// So many seconds after 1970 began, in its January.
+/// This many seconds after the start of 1970, in January of that year.
 fn instant(secs: i64) -> String {
     let (day, hours, minutes) = (1 + secs / 86_400, secs / 3_600 % 24, secs / 60 % 60);
     format!("1970-01-{day:02}T{hours:02}:{minutes:02}:{:02}Z", secs % 60)
 }
 
-/// What a history is about.
+/// The subject of a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum About {
     /// Anything.
     Anything,
-    /// Pods of which no two ask for as much.
+    /// Pods no two of which have equal requests.
     PodsAlone,
-    /// Pods about which plugins have a say that declare nothing.
+    /// Pods that are scored by plugins that declare nothing.
     Asked,
-    /// Pods that differ in nothing but their volumes, and changes of these.
+    /// Pods that differ only in their volumes, and changes of these.
     Volumes,
 }
 
 pub struct Cluster {
     random: Random,
     seed: u64,
-    /// The same name, but not the same plugins.
+    /// Profiles with the same name but different plugins.
     profiles: [Profile; 5],
     cache: Cache,
     snapshot: Snapshot,
@@ -156,7 +156,7 @@ pub struct Cluster {
     templates: Vec<Value>,
     nodes: Vec<String>,
     nodes_max: usize,
-    /// Nodes that have left. Some of their pods may still be there.
+    /// Nodes that have been removed. Some of their pods may still exist.
     gone: Vec<String>,
     bound: Vec<Arc<Pod>>,
     nominated: Vec<Arc<Pod>>,
@@ -174,7 +174,7 @@ impl Cluster {
         let mut random = Random::new(seed);
         let (with_gaps, varies) = (profile_with_gaps(&mut random), profile_that_varies(&mut random));
         let profiles = [profile(100), other_profile(), with_gaps, profile_with_asked(), varies];
-        // Now and then a larger cluster.
+        // Occasionally a larger cluster.
         let nodes_max = if random.below(12) == 0 { 60 } else { 20 };
         let mut cluster = Self {
             random,
@@ -247,13 +247,13 @@ impl Cluster {
         let name = self.name("p");
         let mut pod = manifest(&self.templates[at], &name);
         if self.random.below(8) == 0 {
-            // Of one class with the others, and other nominated pods count for it.
+            // Of the same class as the others, but with other nominated pods that count for it.
             pod["spec"]["priority"] = one(&mut self.random, &[0, 10, 100]).into();
         }
         if self.about == About::PodsAlone {
             let requests = &mut pod["spec"]["containers"][0]["resources"]["requests"];
             requests["memory"] = format!("{}", (1 << 20) + (self.names << 12)).into();
-            // Who looks further than the node takes the plain pass.
+            // Pods with plugins that look further than the node take the plain pass.
             if self.random.below(32) > 0 {
                 pod["metadata"]["ownerReferences"] = json!([]);
                 let spec = pod["spec"].as_object_mut().expect("a specification");
@@ -275,10 +275,10 @@ impl Cluster {
         (!self.nodes.is_empty()).then(|| one(&mut self.random, &self.nodes))
     }
 
-    /// Something happens.
+    /// Makes a random change.
     pub fn change(&mut self) -> &'static str {
         self.now += 1;
-        // A list of nodes that is replaced, or a new kind of pods, has every node looked at: little is left to go wrong then.
+        // Replacing the list of nodes, or a new kind of pods, causes every node to be evaluated: little can go wrong then.
         let what = if self.is_about_volumes() && self.random.below(8) > 0 {
             one(&mut self.random, &[5, 6, 10, 11, 14, 16, 22, 22, 22, 22])
         } else {
@@ -320,7 +320,7 @@ impl Cluster {
                 }
                 let mut pod = self.new_manifest();
                 if self.random.below(2) == 0 {
-                    // Now and then by a clock that is ahead.
+                    // Occasionally by a clock that is ahead.
                     let started = self.now + 2 - i64::try_from(self.random.below(40)).unwrap_or(0);
                     pod["status"]["startTime"] = instant(started).into();
                 }
@@ -399,7 +399,7 @@ impl Cluster {
         }
     }
 
-    /// A pod on a node gets other labels, or is resized where it is.
+    /// A pod on a node gets other labels, or is resized in place.
     fn update_pod(&mut self) {
         let (at, other) = (self.random.below(self.bound.len()), self.new_pod());
         let mut pod = Pod::clone(&self.bound[at]);
@@ -438,7 +438,7 @@ impl Cluster {
                 objects.remove(ObjectKind::Service, &ObjectName::new(&Atom::new(namespace), "s"));
             }
             _ => {
-                // Of several the first by name provides the resource.
+                // Of several, the first by name provides the resource.
                 let name = one(&mut self.random, &["gpus", "more-gpus"]);
                 let class = ObjectName::new(&Atom::default(), name);
                 if objects.remove(ObjectKind::DeviceClass, &class).is_none() {
@@ -449,7 +449,7 @@ impl Cluster {
         }
     }
 
-    /// Both are asked about some pods. Most of them are then assumed where they would go.
+    /// Asks both evaluations about some pods. Most of those are then assumed where they would go.
     pub fn ask(&mut self) -> Result<(), String> {
         for _ in 0..1 + self.random.below(3) {
             self.cache.refresh(&mut self.snapshot);

@@ -11,7 +11,7 @@ fn equal<T: PartialEq + Debug>(what: &str, plain: T, standing: T) -> Result<(), 
     Err(format!("{what} differs\n   plain {plain:?}\nstanding {standing:?}"))
 }
 
-/// Says where the answers differ.
+/// Returns where the answers differ.
 pub fn answers(plain: &Answer, standing: &Answer, snapshot: &Snapshot) -> Result<(), String> {
     match (&plain.details, &standing.details) {
         (Some(plain), Some(standing)) => details(plain, standing, snapshot)?,
@@ -22,7 +22,7 @@ pub fn answers(plain: &Answer, standing: &Answer, snapshot: &Snapshot) -> Result
         (Outcome::Placed { node: plain, .. }, Outcome::Placed { node: standing, .. }) => {
             equal("the node", plain.name(), standing.name())
         }
-        // All that there is to see of it: message, culprits, nomination, victims, nominations to clear.
+        // Compares everything visible: message, culprits, nomination, victims, nominations to clear.
         (Outcome::Rejected(plain), Outcome::Rejected(standing)) => {
             equal("the rejection", format!("{plain:?}"), format!("{standing:?}"))
         }

@@ -21,7 +21,7 @@ pub struct World {
     pub standing: Standing,
     random: Random,
     names: usize,
-    /// Each pod in full.
+    /// The complete JSON of each pod.
     json: Option<String>,
 }
 
@@ -95,7 +95,7 @@ impl World {
         (pod, outcome)
     }
 
-    /// Nodes that plugins are asked about and groups that are visited for a pod that fits nowhere.
+    /// Numbers of nodes that plugins are asked about and of groups that are visited, for a pod that fits nowhere.
     fn for_rejection(&mut self, template: &Value) -> (u64, u64) {
         let counts = |world: &Self| {
             let counts = world.standing.counts();
@@ -107,7 +107,7 @@ impl World {
         (after.0 - before.0, after.1 - before.1)
     }
 
-    /// Nodes that plugins are asked about for the next pod.
+    /// Number of nodes that plugins are asked about for the next pod.
     pub fn nodes_for(&mut self, template: &Value) -> u64 {
         let before = self.standing.counts().nodes_evaluated;
         assert!(self.place(template).is_some(), "the pod fits");
@@ -151,7 +151,7 @@ fn a_pod_that_must_spread_looks_at_the_node_that_changed_however_many_there_are(
     }
 }
 
-/// A pod of an app that has a term about its own kind.
+/// A pod of an app that has a term selecting its own kind.
 fn with_affinity(kind: &str, required: bool, key: &str, app: &str) -> Value {
     let term = json!({"topologyKey": key, "labelSelector": {"matchLabels": {"app": app}},
         "namespaceSelector": {"matchLabels": {"team": "red"}}});
@@ -181,12 +181,12 @@ fn a_pod_with_affinity_looks_at_the_nodes_that_changed_however_many_there_are() 
                 let apart = required && kind == "podAntiAffinity";
                 let pods = if apart { 3 } else { 12 };
                 let ours = with_affinity(kind, required, key, "a");
-                // The first makes a class, and so does the second where the first one's terms mean it.
+                // The first pod creates a class, and so does the second if the first one's terms select it.
                 (0..2).for_each(|_| assert!(world.place(&ours).is_some()));
                 for _ in 2..pods {
                     assert_eq!(world.nodes_for(&ours), 1, "{kind} {required} {key}, {nodes} nodes");
                 }
-                // Pods that no term means pay nothing for the others' terms.
+                // Pods that no term selects pay nothing for the others' terms.
                 let stranger = json!({"metadata": {"namespace": "other", "labels": {"app": "a"}}, "spec": asking("1m")["spec"]});
                 world.nodes_for(&stranger);
                 let again = world.nodes_for(&stranger);
@@ -204,7 +204,7 @@ fn a_pod_that_is_rejected_again_looks_at_no_node() {
     spread["spec"]["topologySpreadConstraints"][0]["minDomains"] = 10_000.into();
     for nodes in [12, 2000] {
         let mut world = World::new(nodes, 0, AT_ONCE);
-        // One on each node, then there are too few hosts for more.
+        // One on each node; then there are too few hosts for more.
         (0..nodes).for_each(|_| assert!(world.place(&spread).is_some()));
         assert_eq!(world.for_rejection(&spread), (1, 1), "the node of the last pod");
         for _ in 0..3 {
@@ -232,10 +232,10 @@ fn preemption_tries_out_the_node_that_changed_however_many_there_are() {
             let TrialCounts { made, known } = world.standing.counts().trials;
             (made - before.made, known - before.known)
         };
-        // Every node may be tried, and a tenth of them is enough, or a hundred.
+        // Every node may be tried out, and a tenth of them is enough, or a hundred.
         let enough = nodes.min(200) as u64;
         assert_eq!(trials(&mut world), (enough, 0));
-        // The next one begins somewhere else.
+        // The next one begins elsewhere.
         let mut made = enough;
         for _ in 0..200 {
             let (more, known) = trials(&mut world);
@@ -249,7 +249,7 @@ fn preemption_tries_out_the_node_that_changed_however_many_there_are() {
     }
 }
 
-/// A pod that is nominated to the node, at this priority.
+/// A pod that is nominated to the node, with this priority.
 fn nominate(world: &mut World, at: usize, priority: i32) {
     let mut nominated = asking("1");
     nominated["spec"]["priority"] = priority.into();
@@ -268,7 +268,7 @@ fn nodes_to_which_pods_are_nominated_are_looked_at_where_that_changes_however_ma
         world.nominator.remove(&"nominated-7".into());
         nominate(&mut world, 8, 6);
         assert!((2..=3).contains(&world.nodes_for(&asking("100m"))), "{nodes} nodes");
-        // What is nominated to two of them counts no more.
+        // Pods nominated to two of them no longer count.
         for at in [1, 2] {
             nominate(&mut world, at, 2);
         }
@@ -383,7 +383,7 @@ fn a_change_of_many_nodes_is_looked_at_once() {
 fn the_first_pod_of_a_kind_makes_no_class_unless_told_otherwise() {
     let mut world = World::new(10, 0, StandingSettings::default());
     assert_eq!(world.nodes_for(&asking("100m")), 10, "what pods do not change is asked for each node");
-    // Of another kind, and alike in that; the pod that came to a node changes nothing about it.
+    // Of another kind, but equivalent in that respect; the pod that was placed on a node changes nothing about it.
     assert_eq!(world.nodes_for(&asking("200m")), 0);
     assert_eq!(world.standing.counts().classes, 0);
     assert_eq!(world.nodes_for(&asking("100m")), 10, "a class is made");
@@ -514,7 +514,8 @@ fn a_share_of_the_nodes_that_the_user_asks_for_is_taken_as_upstream_does() {
 
 #[test]
 fn every_node_is_scored_by_default() {
-    // By default kube-scheduler looks at 100 of the 2,000 nodes at least; the only one without pods is none of the first.
+    // By default kube-scheduler looks at no fewer than 100 of the 2,000 nodes; the only one without pods is not among the first
+    // ones.
     let mut world = World::new(2000, 0, AT_ONCE);
     for at in 0..1999 {
         let occupant = pod(&asking("1"), &format!("o{at}")).on_node(&Atom::new(&format!("n{at}")));
@@ -524,7 +525,7 @@ fn every_node_is_scored_by_default() {
     assert_eq!(node.name().as_str(), "n1999");
 }
 
-/// Closes nodes after which a namespace is named.
+/// Keeps pods off nodes for which a namespace with the same name exists.
 pub struct Fenced;
 
 impl Plugin for Fenced {

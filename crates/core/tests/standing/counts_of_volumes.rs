@@ -1,4 +1,4 @@
-//! What a pod with volumes costs, where the class of its likes is known.
+//! What a pod with volumes costs if its class is known.
 
 use crate::counts::{AT_ONCE, World, asking};
 use crate::objects::object;
@@ -61,7 +61,7 @@ fn limit(world: &mut World, node: usize, count: usize) {
     apply(world, ObjectKind::CsiNode, csi_node);
 }
 
-/// Nodes in three zones, each of which attaches a hundred volumes.
+/// Nodes in three zones, each of which can attach a hundred volumes.
 fn world(nodes: usize) -> World {
     let mut world = World::new(nodes, 0, AT_ONCE);
     let class = json!({"metadata": {"name": "late"}, "provisioner": DRIVER, "volumeBindingMode": "WaitForFirstConsumer"});
@@ -81,7 +81,7 @@ fn pods_with_a_claim_of_their_own_each_look_at_the_node_that_changed() {
             let node = world.place(&using(&claim)).expect("the pod fits");
             let looked_at = world.standing.counts().nodes_evaluated - before;
             assert_eq!(looked_at, if at == 0 { nodes as u64 } else { 1 }, "pod {at}, {nodes} nodes");
-            // The volume is made and attached, as it goes with a real driver.
+            // The volume is provisioned and attached, as with a real driver.
             bound(&mut world, &claim, node.node().labels.get(&Atom::new(ZONE)).expect("a zone").as_str());
             attached(&mut world, &claim, &node);
         }
@@ -121,7 +121,7 @@ fn pods_that_share_a_claim_look_at_few_nodes_however_many_use_it() {
     for _ in 0..8 {
         assert!(world.nodes_for(&pod) <= 9, "those that use it already");
     }
-    // From here on they are alike in that it is this volume.
+    // From here on they are equivalent, since they use this volume.
     world.nodes_for(&pod);
     for _ in 0..30 {
         assert_eq!(world.nodes_for(&pod), 1);
@@ -145,13 +145,13 @@ fn what_changes_of_storage_has_the_nodes_looked_at_that_it_concerns() {
         4,
         "the two, that of the pod before, and that of the pod without a volume"
     );
-    // The claim of a pod that is on a node, and one that nobody uses yet.
+    // The claim of a pod that is on a node, and one that is not used yet.
     bound(&mut world, "two", node.node().labels.get(&Atom::new(ZONE)).expect("a zone").as_str());
     bound(&mut world, "nobody", "z0");
     assert_eq!(world.nodes_for(&using("four")), 2);
     let counts = world.standing.counts();
     assert_eq!((counts.made, counts.rebuilds), (2, 0), "{counts:?}");
-    // Pods without volumes have nothing to do with it.
+    // Pods without volumes are not affected.
     assert!(world.nodes_for(&asking("1m")) <= 3);
     bound(&mut world, "five", "z0");
     assert_eq!(world.nodes_for(&asking("1m")), 1);
@@ -166,7 +166,7 @@ fn a_volume_that_is_on_a_node_already_counts_there_once() {
     }
     limit(&mut world, 0, 1);
     assert_eq!(world.place(&using("one")).expect("the pod fits").name().as_str(), "n0");
-    // Another pod with the same volume needs no more room for it; one with another volume does.
+    // Another pod with the same volume needs no more room for it; one with a different volume does.
     assert!(world.message(&using("two")).contains("exceed max volume count"));
     assert_eq!(world.place(&using("one")).expect("the pod fits").name().as_str(), "n0");
     assert!(world.message(&using("two")).contains("exceed max volume count"));
@@ -201,7 +201,7 @@ fn a_claim_for_which_volumes_lie_ready_takes_the_plain_pass_and_the_metric_says_
     let plain: Vec<_> = world.standing.counts().plain.keys().collect();
     let told: Vec<_> = plain.iter().map(|why| (why.reason(), why.plugin().map(Atom::as_str))).collect();
     assert_eq!(told, [("volumes", Some("VolumeBinding"))]);
-    // Without it the volume would be made.
+    // Without it, the volume would be provisioned.
     world
         .snapshot
         .objects_mut()
@@ -218,7 +218,7 @@ fn volumes_that_no_plugin_reads_do_not_tell_pods_apart() {
         pod["spec"]["volumes"] = json!([{"name": "v", source: {}}]);
         assert_eq!(world.nodes_for(&pod), 1, "{source}");
     }
-    // One that belongs to a driver, and is none of those that are counted or bound.
+    // A volume that belongs to a driver but is neither counted nor bound.
     pod["spec"]["volumes"] = json!([{"name": "v", "csi": {"driver": DRIVER}}]);
     assert_eq!(world.nodes_for(&pod), 1);
     assert_eq!(world.standing.counts().made, 1);

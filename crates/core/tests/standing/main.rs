@@ -1,9 +1,10 @@
-//! The standing evaluation against the plain pass: random histories of a cluster, and after each step the same questions to both.
+//! The standing evaluation compared with the plain pass: random histories of a cluster, and after each step the same questions to
+//! both.
 //!
-//! The answers must be equal in everything: verdicts, reasons, scores, best nodes, message, who rejected, what preemption found, the
-//! node that is chosen for a random number, and how many random numbers were drawn. A history is fixed by its seed:
-//! `SEED=17 cargo test -p secondmate-core --test standing` replays one, `HISTORIES=1000` runs more of them, `FROM=500` begins with that
-//! seed, `STEPS=1000` makes them longer, and `-- --nocapture` shows what they did.
+//! The answers must be equal in everything: verdicts, reasons, scores, best nodes, message, rejecting plugins, the result of
+//! preemption, the node that is chosen for a random number, and how many random numbers were drawn. A history is determined by
+//! its seed: `SEED=17 cargo test -p secondmate-core --test standing` replays one, `HISTORIES=1000` runs more of them, `FROM=500`
+//! begins with that seed, `STEPS=1000` makes them longer, and `-- --nocapture` shows what they did.
 
 mod asked;
 mod cluster;
@@ -18,14 +19,15 @@ use cluster::{About, Cluster};
 use secondmate_cycle::{StandingCounts, StandingSettings};
 use secondmate_model::Atom;
 
-/// A number of the environment. One that cannot be read is no reason to run something else than was asked for.
+/// A numeric environment variable. An invalid value is an error, so that nothing is run other than what was asked for.
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var_os(name)?;
     let number = text.to_str().and_then(|text| text.parse().ok());
     Some(number.unwrap_or_else(|| panic!("{name}={} is not a number", text.display())))
 }
 
-/// Runs histories, each of so many steps, and adds up what the standing evaluation did; and how many pods with claims it served.
+/// Runs histories of the given number of steps, and adds up what the standing evaluation did, and how many pods with claims it
+/// served.
 fn histories(name: &str, count: u64, settings: StandingSettings, about: About) -> (StandingCounts, u64) {
     let from = number("FROM").unwrap_or(0);
     let seeds = from..from + number("HISTORIES").unwrap_or(count);
@@ -57,7 +59,7 @@ fn histories(name: &str, count: u64, settings: StandingSettings, about: About) -
 }
 
 fn history(seed: u64, settings: StandingSettings, about: About) -> (StandingCounts, u64) {
-    // Few nodes change between two pods here: every other history looks at them over columns all the same.
+    // Few nodes change between two pods here, so every other history always evaluates them over columns.
     let columns_from = if seed.is_multiple_of(2) { settings.columns_from } else { 0 };
     let mut cluster = Cluster::new(seed, StandingSettings { columns_from, ..settings }, about);
     let steps = number("STEPS").unwrap_or(150);

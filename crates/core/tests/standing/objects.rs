@@ -7,7 +7,7 @@ use secondmate_model::{Node, Pod, wire};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// Chooses one of a few things.
+/// Chooses one of several things.
 pub fn one<T: Clone>(random: &mut Random, of: &[T]) -> T {
     of[random.below(of.len())].clone()
 }
@@ -25,14 +25,14 @@ pub fn node(random: &mut Random, name: &str) -> Arc<Node> {
     node_in(random, name, None)
 }
 
-/// A node, in this zone if one is given: a node that changes and keeps its zone keeps its place in the list.
+/// A node, in this zone if one is given: a node that changes and keeps its zone keeps its position in the list.
 pub fn node_in(random: &mut Random, name: &str, zone: Option<&str>) -> Arc<Node> {
     let mut labels = json!({"disk": one(random, &["ssd", "hdd"])});
     if !one_in(random, 6) {
         labels[ZONE] = one(random, &["a", "b", "c"]).into();
     }
     if !one_in(random, 12) {
-        // Now and then two nodes say that they are one host.
+        // Occasionally two nodes claim to be the same host.
         labels[HOST] = if one_in(random, 8) { "shared".into() } else { name.into() };
     }
     if !one_in(random, 3) {
@@ -122,7 +122,7 @@ fn preferences(random: &mut Random) -> Value {
     json!({"preferredDuringSchedulingIgnoredDuringExecution": [preference("a", weights[0]), preference("b", weights[1])]})
 }
 
-/// The specification of a kind of pods: pods that are made from it are alike but for what `pod` adds.
+/// The specification of a kind of pods: pods made from it are equivalent except for what `pod` adds.
 pub fn template(random: &mut Random) -> Value {
     let mut requests = json!({});
     for (resource, amounts) in
@@ -181,12 +181,12 @@ pub fn template(random: &mut Random) -> Value {
     template
 }
 
-/// A kind that differs from this one in one thing.
+/// A kind that differs from this one in one respect.
 pub fn sibling(random: &mut Random, template: &Value) -> Value {
     let other = self::template(random);
     let mut sibling = template.clone();
     if one_in(random, 3) {
-        // Alike but for whom terms and selectors mean.
+        // Equal except for what terms and selectors select.
         let field = one(random, &["labels", "namespace"]);
         sibling["metadata"][field] = other["metadata"][field].clone();
         return sibling;
@@ -216,7 +216,7 @@ pub fn sibling(random: &mut Random, template: &Value) -> Value {
     sibling
 }
 
-/// A pod of a kind, as JSON. Its labels and claims differ from those of the others, as those of a StatefulSet's pods do.
+/// A pod of a kind, as JSON. Its labels and claims differ from those of the others, as with a StatefulSet's pods.
 pub fn manifest(template: &Value, name: &str) -> Value {
     let mut pod = template.clone();
     pod["metadata"]["name"] = name.into();
@@ -231,7 +231,7 @@ pub fn pod(template: &Value, name: &str) -> Arc<Pod> {
     compile(manifest(template, name))
 }
 
-/// A budget of one of few names.
+/// A budget with one of a few names.
 pub fn budget(random: &mut Random) -> Value {
     json!({"metadata": {"name": one(random, &["x", "y"]), "namespace": one(random, &["red", "blue"])},
         "spec": {"selector": {"matchLabels": {"app": one(random, &["web", "db", "job"])}}},

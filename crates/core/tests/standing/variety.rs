@@ -1,4 +1,4 @@
-//! What pods, nodes, workloads and profiles may have beside the usual: each field that some plugin reads comes up in some history.
+//! Unusual features of pods, nodes, workloads and profiles: each field that some plugin reads occurs in some history.
 
 use crate::objects::{object, one, one_in};
 use secondmate_cycle::Random;
@@ -13,7 +13,7 @@ const FEATURE: &str = "RestartAllContainersOnContainerExits";
 const NEED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const WISH: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
-/// Namespaces beside those of most pods; a selector that matches them matches more than are kept in a row.
+/// Namespaces besides those of most pods; a selector that matches them matches more than are listed individually.
 const NAMESPACES: usize = 12;
 
 /// A namespace, mostly one of the two usual ones.
@@ -24,7 +24,7 @@ pub fn namespace(random: &mut Random) -> String {
     }
 }
 
-/// Whom a term or a constraint means; none where it means nobody.
+/// What a term or a constraint selects; `null` if it selects nothing.
 pub fn selector(random: &mut Random) -> Value {
     let expression = |random: &mut Random| match random.below(5) {
         0 => json!({"key": "app", "operator": "In", "values": [one(random, &["web", "job"]), "db"]}),
@@ -82,7 +82,8 @@ fn host_port(random: &mut Random) -> Value {
     json!({"containerPort": 80, "hostPort": one(random, &[80, 81]), "hostIP": ip, "protocol": one(random, &["TCP", "UDP", ""])})
 }
 
-/// Has a kind of pods differ in one part of a field that it has: its host port, or the feature that it needs. Says whether it has one.
+/// Changes one part of a field of a kind of pods, if it has that field: its host port, or the feature that it needs. Returns
+/// whether it has one.
 fn vary(random: &mut Random, spec: &mut Value) -> bool {
     let container = &mut spec["containers"][0];
     if let Some(port) = container["ports"].get_mut(0) {
@@ -99,7 +100,7 @@ fn vary(random: &mut Random, spec: &mut Value) -> bool {
     false
 }
 
-/// Gives a kind of pods one field more that some plugin reads.
+/// Adds to a kind of pods one field that some plugin reads.
 pub fn enrich(random: &mut Random, template: &mut Value) {
     let spec = &mut template["spec"];
     if one_in(random, 2) && vary(random, spec) {
@@ -153,6 +154,9 @@ pub fn enrich(random: &mut Random, template: &mut Value) {
             template["metadata"]["ownerReferences"] = json!([{"apiVersion": api_version, "kind": kind, "name": one(random, &["s", "t"]),
                 "uid": one(random, &["u1", "u2"]), "controller": true}]);
         }
+        16 if random.below(2) == 0 => {
+            spec["containers"][0]["volumeMounts"] = json!([{"bindMountOptions": ["noexec"]}]);
+        }
         16 => spec["containers"][0]["restartPolicyRules"] = json!([{"action": "RestartAllContainers"}]),
         17 => (spec["hostNetwork"], spec["hostUsers"]) = (true.into(), false.into()),
         18 => template["metadata"]["labels"]["version"] = "".into(),
@@ -160,7 +164,7 @@ pub fn enrich(random: &mut Random, template: &mut Value) {
     }
 }
 
-/// What a node may have beside the usual.
+/// Unusual features of a node.
 pub fn enrich_node(random: &mut Random, node: &mut Value) {
     let (labels, status) = ("metadata", "status");
     if one_in(random, 2) {
@@ -172,7 +176,7 @@ pub fn enrich_node(random: &mut Random, node: &mut Value) {
     if one_in(random, 2) {
         node[status]["declaredFeatures"] = match random.below(3) {
             0 => json!([FEATURE]),
-            1 => json!(["UserNamespacesHostNetworkSupport"]),
+            1 => json!(["UserNamespacesHostNetworkSupport", "VolumeBindMountOptions"]),
             _ => json!([FEATURE, "UserNamespacesHostNetworkSupport"]),
         };
     }
@@ -189,7 +193,7 @@ pub fn enrich_node(random: &mut Random, node: &mut Value) {
     }
 }
 
-/// A namespace or a workload changes, comes or goes.
+/// A namespace or a workload is changed, added or removed.
 pub fn change_object(random: &mut Random, objects: &mut Objects) {
     let (namespace, name) = (namespace(random), one(random, &["s", "t"]));
     let kind = one(
@@ -238,7 +242,7 @@ pub struct Variant {
     pub parity: Parity,
 }
 
-/// A profile with other weights and arguments than the default one.
+/// A profile with weights and arguments other than the defaults.
 pub fn profile(random: &mut Random, plugins: &[(&'static str, i64)]) -> Variant {
     let weights = plugins.iter().map(|(name, weight)| match weight {
         0 => (*name, 0),

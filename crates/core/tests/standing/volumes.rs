@@ -1,4 +1,4 @@
-//! Volumes, claims and the objects of CSI in the random histories.
+//! Volumes, claims and CSI objects in the random histories.
 
 use crate::objects::{object, one};
 use secondmate_cycle::Random;
@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 const ZONE: &str = "topology.kubernetes.io/zone";
 const DRIVER: &str = "d.example.com";
 const MIGRATED: &str = "ebs.csi.aws.com";
-/// Claims that pods of a kind share.
+/// Number of claims that the pods of a kind share.
 const SHARED: usize = 4;
-/// Claims of which each pod names another, as the pods of a StatefulSet do.
+/// Number of claims of which each pod names a different one, as the pods of a StatefulSet do.
 const EACH: usize = 12;
 const VOLUMES: usize = 16;
 
@@ -19,7 +19,7 @@ fn one_in(random: &mut Random, n: usize) -> bool {
     random.below(n) == 0
 }
 
-/// Volumes of a kind of pods. In place of the claim `each` a pod names one by its own number: see [`name_claims`].
+/// Volumes of a kind of pods. In place of the claim `each`, a pod names one by its own number: see [`name_claims`].
 pub fn of_template(random: &mut Random) -> Value {
     let volume = |at: usize, random: &mut Random| {
         let mut volume = match random.below(16) {
@@ -49,7 +49,7 @@ pub fn of_template(random: &mut Random) -> Value {
     (0..count).map(|at| volume(at, random)).collect()
 }
 
-/// Has the pod name claims of its own.
+/// Makes the pod name claims of its own.
 pub fn name_claims(pod: &mut Value, name: &str) {
     let number: usize = name.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or(0);
     for (at, volume) in pod["spec"]["volumes"].as_array_mut().into_iter().flatten().enumerate() {
@@ -62,7 +62,7 @@ pub fn name_claims(pod: &mut Value, name: &str) {
     }
 }
 
-/// The specification of pods that differ in nothing but their volumes.
+/// The specification of pods that differ only in their volumes.
 pub fn template(random: &mut Random) -> Value {
     let mut template = json!({"metadata": {"namespace": "red", "labels": {}}, "spec": {"containers": [
         {"name": "c", "image": "one", "resources": {"requests": {"cpu": "10m"}}}]}});
@@ -76,7 +76,7 @@ pub fn template(random: &mut Random) -> Value {
     template
 }
 
-/// A claim that is bound or waits for its first consumer, as most are.
+/// A claim that is bound or waits for its first consumer, as most do.
 fn sound_claim(random: &mut Random, namespace: &str, name: &str) -> Value {
     let mode = if one_in(random, 12) { "ReadWriteOncePod" } else { "ReadWriteOnce" };
     let class = one(random, &["late", "late", "zoned"]);
@@ -99,7 +99,7 @@ fn sound_volume(random: &mut Random, at: usize) -> Value {
         volume["spec"]["awsElasticBlockStore"] =
             json!({"volumeID": one(random, &["vol-1", "vol-2", "vol-3"])});
     } else {
-        // Those of the other driver do not count against the limit.
+        // Those of the other driver do not count toward the limit.
         let driver = one(random, &[DRIVER, DRIVER, "other"]);
         volume["spec"]["csi"] = json!({"driver": driver, "volumeHandle": handle});
     }
@@ -131,7 +131,7 @@ fn claim(random: &mut Random, namespace: &str, name: &str, sound: bool) -> Value
             claim["spec"]["volumeName"] = format!("pv{}", random.below(VOLUMES)).into();
             claim["metadata"]["annotations"]["pv.kubernetes.io/bind-completed"] = "yes".into();
         }
-        // Named, and not bound yet.
+        // Named, but not bound yet.
         9 => claim["spec"]["volumeName"] = format!("pv{}", random.below(VOLUMES)).into(),
         10 => {
             let node = one(random, &["n1", "n2", "n3"]);
@@ -162,7 +162,7 @@ fn volume(random: &mut Random, at: usize, sound: bool) -> Value {
         volume["metadata"]["labels"][ZONE] = zones(random).join("__").into();
     }
     match random.below(8) {
-        // Now and then two volumes are one.
+        // Occasionally two volumes are the same one.
         0..=4 => {
             let handle = if one_in(random, 4) { format!("h{}", random.below(3)) } else { format!("h{at}") };
             let driver = one(random, &[DRIVER, DRIVER, DRIVER, "other"]);
@@ -201,7 +201,7 @@ fn class(random: &mut Random) -> Value {
     class
 }
 
-/// What the node attaches.
+/// What the node can attach.
 pub fn csi_node(random: &mut Random, node: &str) -> Value {
     let mut drivers = Vec::new();
     for driver in [DRIVER, MIGRATED] {
@@ -237,7 +237,7 @@ pub fn begin(random: &mut Random, objects: &mut Objects, sound: bool) {
     }
 }
 
-/// The claims of a pod's generic ephemeral volumes, which most pods have soon.
+/// The claims of a pod's generic ephemeral volumes, which most pods get soon.
 pub fn ephemeral_claims(random: &mut Random, pod: &Value, sound: bool) -> Vec<Object> {
     let (namespace, name) = (text(&pod["metadata"]["namespace"]), text(&pod["metadata"]["name"]));
     let mut claims = Vec::new();
@@ -258,7 +258,7 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// Something of storage changes. `ephemeral` are names of claims of pods; with `sound` most objects are as one would expect them.
+/// Changes some storage object. `ephemeral` are names of claims of pods; with `sound`, most objects are as one would expect.
 pub fn change(
     random: &mut Random,
     objects: &mut Objects,

@@ -1,4 +1,4 @@
-//! What extenders have to say in a cycle: after the filters, after the scores, and on candidates for preemption.
+//! The calls to extenders in a cycle: after the filters, after the scores, and on candidates for preemption.
 //!
 //! Source of the rules: `findNodesThatPassExtenders` and `prioritizeNodes` in `pkg/scheduler/schedule_one.go`, `callExtenders` in
 //! `pkg/scheduler/framework/preemption`.
@@ -13,10 +13,10 @@ use secondmate_model::{Atom, Node, NodeInfo, Pod};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The nodes that pass the extenders, of those that passed the filters; verdicts on the others are added.
+/// The nodes that pass the extenders, out of those that passed the filters; verdicts on the others are recorded.
 ///
 /// # Errors
-/// An extender failed that may not be ignored.
+/// If an extender that is not ignorable failed.
 pub fn filter_by_extenders(
     profile: &Profile,
     cx: &Context<'_>,
@@ -44,7 +44,7 @@ pub fn filter_by_extenders(
     Ok(nodes)
 }
 
-/// The verdicts on nodes that did not pass. Upstream counts those on nodes that do not exist, too.
+/// Records the verdicts on nodes that did not pass. Upstream also counts those on nodes that do not exist.
 fn record(cx: &Context<'_>, verdict: &ExtenderVerdict, statuses: &mut NodeStatuses) {
     let failed = verdict.failed.iter().map(|(node, reason)| (node, reason, Code::Unschedulable));
     let unresolvable =
@@ -56,8 +56,8 @@ fn record(cx: &Context<'_>, verdict: &ExtenderVerdict, statuses: &mut NodeStatus
     }
 }
 
-/// The nodes that an extender lets pass, each once. It must have been asked about them: upstream takes a node that was sent back whole
-/// without asking where it comes from, and binds the pod to it.
+/// The nodes that pass an extender, without duplicates. It may only return nodes that it was asked about: upstream accepts a
+/// complete node without checking that, and binds the pod to it.
 fn passed(
     extender: &Extender,
     parity: Parity,
@@ -91,7 +91,7 @@ fn passed(
     Ok(nodes)
 }
 
-/// A node that was sent back whole. Upstream scores what came back, which has no pods on it and no images.
+/// A node that was returned as a complete object. Upstream scores the returned object, which has no pods and no image states.
 fn returned_node(parity: Parity, known: &Arc<NodeInfo>, returned: &Arc<Node>) -> Arc<NodeInfo> {
     match parity {
         Parity::Strict => Arc::new(NodeInfo::new(Arc::clone(returned))),
@@ -99,7 +99,7 @@ fn returned_node(parity: Parity, known: &Arc<NodeInfo>, returned: &Arc<Node>) ->
     }
 }
 
-/// Adds the scores of the extenders. All are asked at once; an extender that fails gives none.
+/// Adds the scores of the extenders. All are called concurrently; an extender that fails contributes no scores.
 pub fn prioritize_by_extenders(
     profile: &Profile,
     pod: &Arc<Pod>,
@@ -128,10 +128,10 @@ pub fn prioritize_by_extenders(
     }
 }
 
-/// The candidates for preemption that the extenders leave, with the victims that they name.
+/// The candidates for preemption that the extenders keep, with the victims that they name.
 ///
 /// # Errors
-/// An extender failed that may not be ignored, or left a node without victims.
+/// If an extender that is not ignorable failed, or left a node without victims.
 pub fn confirm_preemption(
     profile: &Profile,
     cx: &Context<'_>,
@@ -157,12 +157,12 @@ pub fn confirm_preemption(
             break;
         }
     }
-    // Where the rules leave a tie, the first in the snapshot's order is taken.
+    // If the rules leave a tie, the first node in the snapshot's order is taken.
     candidates.sort_by_key(|candidate| cx.snapshot.position(&candidate.node));
     Ok(candidates)
 }
 
-/// A candidate as an extender answered it.
+/// A candidate as returned by an extender.
 fn candidate(
     profile: &Profile,
     extender: &Extender,
@@ -200,7 +200,7 @@ fn candidate(
     })
 }
 
-/// Each candidate must have a victim; one that has none is left out where the extender may be ignored.
+/// Every candidate must have a victim; one without is dropped if the extender is ignorable.
 fn with_victims(
     extender: &Extender,
     mut candidates: Vec<PreemptionCandidate>,

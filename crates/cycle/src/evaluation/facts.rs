@@ -1,4 +1,4 @@
-//! The facts behind a verdict, for people: told by the plugin that gave it, in the world in which it did.
+//! The facts behind a verdict, for people: given by the plugin that gave the verdict, in the same state of the cluster.
 
 use super::FilterRunner;
 use crate::profile::Profile;
@@ -6,9 +6,9 @@ use secondmate_framework::{Context, CycleState, Fact};
 use secondmate_model::{Atom, NodeInfo, Pod};
 use std::sync::Arc;
 
-/// What the plugin tells about its rejection of the node, or (without one) of the pod as a whole. `state` is the cycle's, as the
-/// filters left it. Where pods are nominated to the node the filter has seen it with them, so the facts are asked for in that world
-/// first.
+/// The plugin's facts about its rejection of the node, or, if `node` is `None`, of the whole pod. `state` is the cycle's, as the
+/// filters left it. If pods are nominated to the node, the filter saw it with them, so the facts are first requested in that
+/// state.
 #[must_use]
 pub fn facts(
     profile: &Profile,

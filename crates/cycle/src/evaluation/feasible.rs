@@ -13,24 +13,24 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Fewest nodes that a search looks for (`minFeasibleNodesToFind`).
+/// Minimum number of nodes that a search looks for (`minFeasibleNodesToFind`).
 const MIN_FEASIBLE_NODES: usize = 100;
 /// Smallest adaptive share in percent (`minFeasibleNodesPercentageToFind`).
 const MIN_FEASIBLE_PERCENT: usize = 5;
 
-/// What PreFilter left.
+/// The result of PreFilter.
 #[derive(Clone, Debug, Default)]
 pub struct PreFiltered {
-    /// Success, or the rejection of the pod as a whole.
+    /// Success, or the rejection of the whole pod.
     pub status: Status,
-    /// The only nodes worth looking at.
+    /// The only nodes that need to be considered.
     pub nodes: Option<BTreeSet<Atom>>,
-    /// Plugins that gave a node set, sorted.
+    /// Plugins that returned a node set, sorted.
     pub plugins_with_nodes: BTreeSet<Atom>,
 }
 
 impl PreFiltered {
-    /// Verdict of the nodes that are outside the node set.
+    /// Verdict on the nodes outside the node set.
     #[must_use]
     pub fn excluded(&self) -> Status {
         let names: Vec<&str> = self.plugins_with_nodes.iter().map(Atom::as_str).collect();
@@ -41,7 +41,7 @@ impl PreFiltered {
 /// Runs all PreFilter plugins.
 ///
 /// # Errors
-/// A plugin failed.
+/// If a plugin failed.
 pub fn pre_filter(
     profile: &Profile,
     cx: &Context<'_>,
@@ -86,7 +86,7 @@ fn ask_pre_filters(
                 return Ok(result);
             }
             Code::Unschedulable => {
-                // Preemption may help later, and needs the state of all plugins: go on.
+                // Preemption may help later and needs the state of all plugins, so continue.
                 result.status = outcome.status.by(&plugin.name);
                 continue;
             }
@@ -119,23 +119,24 @@ fn ask_pre_filters(
     Ok(result)
 }
 
-/// The profile's filters in one cycle: those that PreFilter left on.
+/// The profile's filters in one cycle: those that PreFilter left enabled.
 pub struct FilterRunner<'a> {
     profile: &'a Profile,
     filters: Vec<RunningFilter<'a>>,
     hooks: Vec<(&'a PluginRef, &'a dyn PreFilter)>,
-    /// Runs that passed all filters.
+    /// Number of runs that passed all filters.
     passed: Cell<u64>,
-    /// Runs whose calls are still to be timed one by one, where the cycle is timed.
+    /// Number of runs whose calls are still to be timed individually, if the cycle is timed.
     to_time: Cell<u32>,
-    /// What is known of trials for pods like the one of this cycle, while a plugin may ask for it.
+    /// Known trials for pods equivalent to the one of this cycle, while plugins may ask for them.
     trials: RefCell<Option<KeptTrials>>,
 }
 
 struct RunningFilter<'a> {
     plugin: &'a PluginRef,
     filter: &'a dyn Filter,
-    /// Runs that it ended. With those that passed they tell how often each filter was asked, for one addition a run.
+    /// Number of runs that ended here with a rejection. Together with those that passed, it tells how often each filter was
+    /// called, at the cost of one addition per run.
     ended: Cell<u64>,
 }
 
@@ -146,7 +147,7 @@ impl RunningFilter<'_> {
         run(&self.plugin.name, Point::Filter.name(), Some(node.name()), ask)
     }
 
-    /// The run ends here: what is told.
+    /// Ends the run here and returns the status to report.
     fn end(&self, status: Status) -> Status {
         self.ended.set(self.ended.get() + 1);
         let name = &self.plugin.name;
@@ -158,10 +159,10 @@ impl RunningFilter<'_> {
 }
 
 impl<'a> FilterRunner<'a> {
-    /// The filters of the profile but those that PreFilter turned off.
+    /// The filters of the profile, except those that PreFilter disabled.
     #[must_use]
     pub fn new(profile: &'a Profile, state: &CycleState) -> Self {
-        // Of a known size: it is made for each pod.
+        // The size is known up front: this is created for each pod.
         let mut filters = Vec::with_capacity(profile.filter.len());
         let running = profile.filter.iter().filter(|p| !state.skips_filter(&p.name));
         filters.extend(running.map(|plugin| RunningFilter {
@@ -187,7 +188,7 @@ impl<'a> FilterRunner<'a> {
         *self.trials.borrow_mut() = trials;
     }
 
-    /// The trials that were lent, with what was added.
+    /// Takes back the lent trials, including any that were added.
     pub(crate) fn take_trials(&self) -> Option<KeptTrials> {
         self.trials.borrow_mut().take()
     }
@@ -195,7 +196,7 @@ impl<'a> FilterRunner<'a> {
     /// The node and the state with the pods that are nominated to it and count for the pod, if there are any.
     ///
     /// # Errors
-    /// The status of a plugin that could not add one.
+    /// The status of a plugin that failed to add one.
     pub(super) fn with_nominated(
         &self,
         cx: &Context<'_>,
@@ -206,7 +207,7 @@ impl<'a> FilterRunner<'a> {
         self.with_nominated_but_for(cx, state, pod, node, &[])
     }
 
-    /// The same, where these plugins, by number, are not told.
+    /// Like [`Self::with_nominated`], but without notifying the plugins with these numbers.
     fn with_nominated_but_for(
         &self,
         cx: &Context<'_>,
@@ -256,7 +257,8 @@ impl<'a> FilterRunner<'a> {
         Status::SUCCESS
     }
 
-    /// As [`Self::run_without`], beside the nominated pods that count: these do not concern the plugins that are left out.
+    /// Like [`Self::run_without`], but considering the nominated pods that count. Those must not concern the plugins that are
+    /// left out.
     pub(crate) fn run_beside_nominated(
         &self,
         cx: &Context<'_>,
@@ -275,7 +277,7 @@ impl<'a> FilterRunner<'a> {
             }
             Ok(None) => {}
         }
-        // All that are left out have judged by now, with the nominated pods.
+        // All plugins that are left out come before this point: the run with the nominated pods passed them.
         (self.run_without(cx, state, pod, node, without).0, without.len())
     }
 
@@ -283,8 +285,8 @@ impl<'a> FilterRunner<'a> {
         self.run_without(cx, state, pod, node, &[]).0
     }
 
-    /// The verdict of the filters but those of these plugins, by number; and how many of these come before the one that gave it.
-    /// Nominated pods do not count.
+    /// The verdict of all filters except the plugins with these numbers, and how many of those come before the filter that gave
+    /// the verdict. Nominated pods are not considered.
     pub(crate) fn run_without(
         &self,
         cx: &Context<'_>,
@@ -338,7 +340,7 @@ impl<'a> FilterRunner<'a> {
         (Status::SUCCESS, left_out)
     }
 
-    /// Measures one search as Filter: over all nodes, or of the nominated one alone.
+    /// Measures one search as Filter, whether over all nodes or of the nominated node alone.
     pub(crate) fn search<T>(&self, search: impl FnOnce() -> T, failed: impl FnOnce(&T) -> bool) -> T {
         if self.profile.filter.is_empty() {
             return search();
@@ -352,7 +354,7 @@ impl<'a> FilterRunner<'a> {
     }
 }
 
-/// Tells the probe how often each filter was asked.
+/// Reports to the probe how often each filter was called.
 impl Drop for FilterRunner<'_> {
     fn drop(&mut self) {
         let mut calls = self.passed.get();
@@ -365,7 +367,7 @@ impl Drop for FilterRunner<'_> {
     }
 }
 
-/// The pods that are nominated to the node and count as present for the pod: of equal or higher priority.
+/// The pods that are nominated to the node and count as present for the pod: those of equal or higher priority.
 pub fn nominated_with<'a>(
     cx: &Context<'a>,
     pod: &'a Pod,
@@ -377,8 +379,8 @@ pub fn nominated_with<'a>(
 
 impl RunFilters for FilterRunner<'_> {
     fn run(&self, cx: &Context<'_>, state: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Status {
-        // With the nominated pods first: what they bring (ports, anti-affinity) must not hurt. Then without: they may never come, so
-        // what they bring (affinity) must not be needed.
+        // First with the nominated pods: what they bring (ports, anti-affinity) must not conflict. Then without them: they may
+        // never arrive, so what they bring (affinity) must not be required.
         match self.with_nominated(cx, state, pod, node) {
             Err(failure) => return failure,
             Ok(Some((node_with, state_with))) => {
@@ -453,12 +455,12 @@ pub fn node_count_to_find(nodes: usize, percentage: u8) -> usize {
     (nodes * percentage / 100).max(MIN_FEASIBLE_NODES)
 }
 
-/// What the filters left.
+/// The result of the filters.
 #[derive(Clone, Debug)]
 pub struct Feasible {
     /// Nodes that passed, in the order of the search.
     pub nodes: Vec<Arc<NodeInfo>>,
-    /// Verdicts of the others that were looked at.
+    /// Verdicts on the other nodes that were looked at.
     pub statuses: NodeStatuses,
 }
 
@@ -467,9 +469,9 @@ pub struct Feasible {
 pub struct Search {
     /// Position of the first node.
     pub start: usize,
-    /// Share of the nodes after which the search ends, as in [`node_count_to_find`].
+    /// Share of the nodes after which the search ends, see [`node_count_to_find`].
     pub percentage: u8,
-    /// One feasible node is enough.
+    /// Stop at the first feasible node.
     pub first_only: bool,
 }
 
@@ -482,10 +484,10 @@ impl Search {
     }
 }
 
-/// Runs the filters over the nodes, round the whole list, until enough have passed. The snapshot must have a node.
+/// Runs the filters over the nodes, wrapping around the list, until enough have passed. The snapshot must have a node.
 ///
 /// # Errors
-/// A plugin failed; with the number of nodes that were looked at.
+/// If a plugin failed; the error includes the number of nodes that were looked at.
 pub fn find_feasible(
     runner: &FilterRunner<'_>,
     cx: &Context<'_>,

@@ -1,4 +1,4 @@
-//! The look at a node just before a pod is bound to it.
+//! The final check of a node just before a pod is bound to it.
 
 use crate::panics::{catch, run};
 use crate::probe::Point;
@@ -7,11 +7,11 @@ use secondmate_framework::{Context, CycleState, Filter, Status};
 use secondmate_model::{NodeInfo, Pod};
 use std::sync::Arc;
 
-/// Whether the node, as it is now and without the pod, still takes the pod: the filters are asked once more that another pod's
-/// coming may have turned, as the plugins declare
+/// Whether the node, as it is now and without the pod, still accepts the pod: runs the filters again whose verdict the arrival of
+/// another pod may have changed, according to the plugins' declarations
 /// ([`Declaration::guards_the_node`](secondmate_framework::Declaration::guards_the_node)). `state` is that of the pod's cycle.
 ///
-/// What a profile disables, replaces or tells to ignore something is therefore not looked at here either.
+/// What a profile disables, replaces or configures to be ignored is therefore not checked here either.
 #[must_use]
 pub fn still_fits(
     profile: &Profile,
@@ -23,9 +23,9 @@ pub fn still_fits(
     ask(profile.guards(), profile, cx, state, pod, node)
 }
 
-/// Whether the node, whose object has changed since it was chosen, still takes the pod: those filters are asked whose rule a kubelet
-/// applies when the pod comes to it ([`Declaration::judged_at_admission`](secondmate_framework::Declaration::judged_at_admission)), but
-/// for those of [`still_fits`].
+/// Whether the node, whose object has changed since it was chosen, still accepts the pod: runs the filters whose rule the kubelet
+/// applies when it admits a pod ([`Declaration::judged_at_admission`](secondmate_framework::Declaration::judged_at_admission)),
+/// except those of [`still_fits`].
 #[must_use]
 pub fn still_admitted(
     profile: &Profile,

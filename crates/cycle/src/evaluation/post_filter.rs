@@ -9,7 +9,7 @@ use secondmate_framework::{
 use secondmate_model::Pod;
 use std::sync::Arc;
 
-/// Runs the PostFilter plugins until one succeeds or rejects for good, and joins what the others said.
+/// Runs the PostFilter plugins until one succeeds or rejects for good, and joins the messages of the others.
 ///
 /// Source of the rules: `RunPostFilterPlugins` in `pkg/scheduler/framework/runtime`.
 #[must_use]

@@ -10,14 +10,14 @@ use secondmate_model::{Atom, NodeInfo, Pod};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Scores that one plugin gave, one for each feasible node.
+/// The scores given by one plugin, one for each feasible node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginScores {
     /// The plugin.
     pub plugin: Atom,
     /// Its weight.
     pub weight: i64,
-    /// As Score returned them; kept where the caller asks for them.
+    /// As returned by Score; kept only if the caller asks for them.
     pub raw: Vec<i64>,
     /// After normalisation.
     pub normalized: Vec<i64>,
@@ -26,7 +26,7 @@ pub struct PluginScores {
 /// Scores of the feasible nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scored {
-    /// Of each plugin that was not skipped, in order.
+    /// The scores of each plugin that was not skipped, in order.
     pub plugins: Vec<PluginScores>,
     /// Weighted sums.
     pub totals: Vec<i64>,
@@ -39,7 +39,7 @@ impl Scored {
         self.totals.iter().max().copied()
     }
 
-    /// The position of one of the best, of which there has to be one.
+    /// The position of one of the best; there must be at least one.
     pub(crate) fn pick(&self, random: &mut Random) -> usize {
         let best = self.best();
         let is_best = |total: &i64| Some(*total) == best;
@@ -49,12 +49,12 @@ impl Scored {
     }
 }
 
-/// Scores all feasible nodes. With `keep` the scores of each plugin are kept, for explanations; without, only the totals.
+/// Scores all feasible nodes. With `keep`, the scores of each plugin are kept, for explanations; otherwise only the totals.
 ///
-/// Without any score plugin and extender every node gets 1, as upstream has it.
+/// Without any score plugin or extender, every node gets 1, as upstream.
 ///
 /// # Errors
-/// A plugin failed, or answered with a score out of range.
+/// If a plugin failed or returned a score out of range.
 pub fn score(
     profile: &Profile,
     cx: &Context<'_>,
@@ -72,10 +72,10 @@ pub fn score(
     Ok(scored)
 }
 
-/// Plugins that score, one after the other.
+/// Runs score plugins, one after the other.
 pub(crate) struct Scorers<'a> {
     pub profile: &'a Profile,
-    /// Only these, by number; the others have been asked.
+    /// Run only these, by number; the others have already been called.
     pub only: Option<&'a [usize]>,
     /// The time that PreScore of the others took.
     pub before: Duration,
@@ -85,7 +85,7 @@ impl<'a> Scorers<'a> {
     /// PreScore, Score and NormalizeScore; the totals are weighted sums.
     ///
     /// # Errors
-    /// A plugin failed, or answered with a score out of range.
+    /// If a plugin failed or returned a score out of range.
     pub fn score(
         &self,
         cx: &Context<'_>,
@@ -110,7 +110,7 @@ impl<'a> Scorers<'a> {
         self.only.is_none_or(|only| only.contains(&plugin.number))
     }
 
-    /// Runs the PreScore plugins; those that have nothing to say about this pod are returned.
+    /// Runs the PreScore plugins; returns those that returned `Skip` for this pod.
     fn pre_score(
         &self,
         cx: &Context<'_>,
@@ -218,16 +218,16 @@ impl<'a> Scorers<'a> {
     }
 }
 
-/// The failure that is told. Upstream asks all plugins about one node after the other, then normalises the scores of one plugin
-/// after the other, then weighs those of one node after the other (`RunScorePlugins`), and stops at the first failure. Here one
-/// plugin is done with before the next is asked; so after a failure the rest is asked for those that upstream would have met
-/// earlier.
+/// Finds the failure to report. Upstream asks all plugins about one node after the other, then normalises the scores of one
+/// plugin after the other, then weighs those of one node after the other (`RunScorePlugins`), and stops at the first failure.
+/// Here each plugin is finished before the next is asked; so after a failure, the remaining plugins are asked only for failures
+/// that upstream would have met earlier.
 #[derive(Default)]
 struct FirstFailure {
-    /// Node before which another plugin's Score would have to fail, and the failure.
+    /// A failure, and the node before which another plugin's Score would have to fail to replace it.
     scoring: Option<(usize, Failure)>,
     normalizing: Option<Failure>,
-    /// As for `scoring`.
+    /// Like `scoring`.
     weighing: Option<(usize, Failure)>,
 }
 

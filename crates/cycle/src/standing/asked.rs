@@ -1,6 +1,6 @@
-//! Plugins for whose score no class can stand: those that declare nothing, that look further than the node, or that normalise in a way of
-//! their own. The class says which nodes pass and what the other plugins say of them; these plugins are asked about just those nodes, as on the
-//! plain pass.
+//! Plugins whose scores cannot be kept in a class: those that declare nothing, look further than the node, or normalise in a way
+//! of their own. The class determines which nodes pass and what the other plugins score; these plugins are then asked about just
+//! those nodes, as on the plain pass.
 
 use super::class::Class;
 use super::groups::Groups;
@@ -13,7 +13,7 @@ use secondmate_framework::{CycleState, Snapshot};
 use secondmate_model::NodeInfo;
 use std::sync::Arc;
 
-/// The nodes that pass, in the order in which the plain pass finds them, and what they have of the class.
+/// The nodes that pass, in the order in which the plain pass finds them, with their values from the class.
 struct Passing {
     nodes: Vec<Arc<NodeInfo>>,
     totals: Vec<i64>,
@@ -50,11 +50,11 @@ impl Passing {
     }
 }
 
-/// Asks the plugins of the plan that are to be asked, and chooses one of the best nodes, of which there are several. What the plugins said
-/// is returned with it, and the totals of all.
+/// Asks the plugins in the plan's `asked` list, and chooses one of the best nodes, of which there are several. Also returns those
+/// plugins' scores and the totals over all plugins.
 ///
 /// # Errors
-/// The class is of no use for the pod. Where a plugin fails the attempt does, as on the plain pass.
+/// If the class is unusable for the pod. If a plugin fails, so does the attempt, as on the plain pass.
 pub(super) fn choose(
     class: &Class,
     groups: &Groups<'_>,

@@ -1,4 +1,4 @@
-//! A class: what outlives the cycle of a pod, for pods that are alike.
+//! A class: what is kept across cycles for equivalent pods.
 
 use super::columns::Sheet;
 use super::domains::DomainCounts;
@@ -19,44 +19,44 @@ use secondmate_model::objects::ObjectKind;
 use secondmate_model::{Atom, NodeInfo};
 use smallvec::SmallVec;
 
-/// A class of pods, and how the nodes stand for them.
+/// A class of pods, and the state of the nodes with respect to them.
 #[derive(Debug)]
 pub(super) struct Class {
     pub(super) key: Key,
-    /// When a pod of it was tried last, counted in pods.
+    /// When a pod of it was last tried, counted in pods.
     pub(super) used: u64,
-    /// A second pod of it came. Until then it is the first to go where there is not enough memory.
+    /// Set once a second pod of the class has come. Until then, the class is among the first to be dropped if memory is short.
     pub(super) proven: bool,
-    /// Memory that it takes, in bytes; as of its last use.
+    /// Memory used, in bytes, as of the last use.
     pub(super) bytes: usize,
-    /// How far it has followed the nodes.
+    /// The position in the changes of the nodes up to which it is current.
     cursor: Option<Cursor>,
-    /// State of the objects that the plugins read.
+    /// Epochs of the objects that the plugins read.
     epochs: Epochs,
-    /// The nominated pods that count in it.
+    /// The nominated pods that are taken into account.
     nominated: Nominated,
-    /// Nodes that are looked at with each pod: see [`Asker::unsettled`].
+    /// Nodes that are evaluated again for each pod: see [`Asker::unsettled`].
     unsettled: Vec<NodeIndex>,
     ranking: Ranking,
     domains: DomainCounts,
-    /// Whom pods of it would displace, by node.
+    /// The preemption trials of its pods, by node.
     trials: KeptTrials,
-    /// Number of coordinates of each filter by group, and then of each score by group.
+    /// Number of coordinates of each filter by group, followed by those of each score by group.
     widths: SmallVec<[usize; 2]>,
 }
 
-/// What was done to bring a class up to date.
+/// The work done to update a class.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Work {
     /// Nodes that the plugins were asked about.
     pub(super) nodes: u64,
-    /// Those of them that were looked at over columns alone.
+    /// Those of them that were evaluated over columns alone.
     pub(super) by_row: u64,
-    /// Every node was looked at, since what was known had become worthless.
+    /// Every node was evaluated, because nothing that was known could be used any more.
     pub(super) rebuilt: bool,
 }
 
-/// One pod of a class in its cycle: whom to ask, and with which state.
+/// One pod of a class in its cycle: which plugins to call, and with which state.
 pub(super) struct Asker<'a, 'p> {
     pub(super) pass: &'a Pass<'p>,
     pub(super) plan: &'a Plan<'p>,
@@ -83,7 +83,7 @@ impl Asker<'_, '_> {
         nominated_with(self.cx(), self.pass.pod, node).next().is_some()
     }
 
-    /// Those of these nodes of which columns do not know enough, ascending as they are: pods that are nominated to them count, or this pod
+    /// Those of these nodes for which columns are not sufficient, in ascending order: pods nominated to them count, or this pod
     /// has volumes there.
     fn apart(&self, nodes: &[NodeIndex]) -> Vec<NodeIndex> {
         let (cx, particular) = (self.cx(), &self.plan.particular);
@@ -99,8 +99,8 @@ impl Asker<'_, '_> {
         nodes.iter().filter(is_apart).copied().collect()
     }
 
-    /// Nodes of which the verdict for this pod says nothing about the next one, in no order: it has volumes there, it is nominated to them
-    /// itself, or pods that are nominated to them count and what they change hangs on more than the node and its group.
+    /// Nodes whose verdict for this pod says nothing about the next one, in no particular order: the pod has volumes there, it is
+    /// nominated to them itself, or pods nominated to them count and their effect depends on more than the node and its group.
     fn unsettled(&self) -> Vec<NodeIndex> {
         let cx = self.cx();
         let own = cx.nominations.node_of(&self.pass.pod.uid).and_then(|name| cx.snapshot.position(name));
@@ -116,7 +116,8 @@ impl Asker<'_, '_> {
         unsettled
     }
 
-    /// Whether a filter by group judges otherwise by a nominated pod that counts on the node: then its verdict is not the group's.
+    /// Whether a nominated pod that counts on the node can change the verdict of a filter by group; then the node's verdict is
+    /// not that of its group.
     fn concerns_groups(&self, node: &Atom) -> bool {
         nominated_with(self.cx(), self.pass.pod, node).any(|nominated| {
             self.plan.group_filters.iter().any(|(filter, by_group)| {
@@ -126,8 +127,8 @@ impl Asker<'_, '_> {
         })
     }
 
-    /// The verdict on a node, and how many filters by group come before it and were not asked. Where nominated pods concern those they were:
-    /// a rejection is final then, and what passes both with and without those pods passes them.
+    /// The verdict on a node, and how many filters by group come before it and were not asked. If nominated pods concern those
+    /// filters, they were asked: a rejection is then final, and a node that passes, passes them both with and without those pods.
     fn filter(&self, node: &NodeInfo) -> (Status, usize) {
         let (cx, pod, state) = (self.cx(), self.pass.pod, &self.pass.state);
         let apart = &self.plan.apart;
@@ -143,7 +144,7 @@ impl Asker<'_, '_> {
         self.runner.run_beside_nominated(cx, state, pod, node, apart)
     }
 
-    /// How a node stands at these coordinates.
+    /// The standing of a node with these coordinates.
     fn look(&self, node: &NodeInfo, coordinates: Traits) -> Result<Standing, Why> {
         let (cx, pod) = (self.cx(), self.pass.pod);
         let (status, after) = self.filter(node);
@@ -175,7 +176,7 @@ impl Asker<'_, '_> {
     }
 }
 
-/// A score that is in range, weighed.
+/// A score multiplied by its weight, if it is in range.
 pub(super) fn weighted(score: i64, weight: i64) -> Result<i64, Why> {
     if !(MIN_NODE_SCORE..=MAX_NODE_SCORE).contains(&score) {
         return Err(Why::Failed);
@@ -183,7 +184,7 @@ pub(super) fn weighted(score: i64, weight: i64) -> Result<i64, Why> {
     score.checked_mul(weight).ok_or(Why::Failed)
 }
 
-/// State of the objects of some kinds.
+/// The epochs of some kinds of objects.
 pub(super) type Epochs = SmallVec<[(ObjectKind, u64); 8]>;
 
 pub(super) fn epochs(kinds: &[ObjectKind], snapshot: &Snapshot) -> Epochs {
@@ -191,12 +192,12 @@ pub(super) fn epochs(kinds: &[ObjectKind], snapshot: &Snapshot) -> Epochs {
 }
 
 impl Class {
-    /// Memory that a class takes at least, for so many nodes, in bytes.
+    /// Minimum memory that a class uses for this many nodes, in bytes.
     pub(super) fn bytes_at_least(nodes: usize) -> usize {
         size_of::<Self>() + nodes * NODE_BYTES
     }
 
-    /// A class of which nothing is known yet.
+    /// A class about which nothing is known yet.
     pub(super) fn new(key: Key) -> Self {
         Self {
             key,
@@ -214,7 +215,7 @@ impl Class {
         }
     }
 
-    /// The nodes that have to be looked at, ascending; `None` where all have to be.
+    /// The nodes that have to be evaluated, ascending; `None` if all have to be.
     pub(super) fn stale(&mut self, asker: &Asker<'_, '_>) -> Option<Vec<NodeIndex>> {
         let cx = asker.cx();
         let now = epochs(&asker.plan.reads.kinds, cx.snapshot);
@@ -231,7 +232,7 @@ impl Class {
         Some(stale)
     }
 
-    /// The nodes that changed since the class was last used; `None` where that is not known.
+    /// The nodes that changed since the class was last used; `None` if that is not known.
     fn changes(&self, asker: &Asker<'_, '_>) -> Option<Vec<NodeIndex>> {
         let (snapshot, cursor) = (asker.cx().snapshot, self.cursor.as_ref()?);
         let mut changes: Vec<NodeIndex> = snapshot.changes_since(cursor)?.collect();
@@ -241,8 +242,8 @@ impl Class {
         Some(changes)
     }
 
-    /// Brings it up to date with the snapshot and the nominations by a look at the [stale](Self::stale) nodes, over columns where there are
-    /// any. Where this fails the class is of no use any more.
+    /// Updates the class to the snapshot and the nominations by evaluating the [stale](Self::stale) nodes, over columns if there
+    /// are any. If this fails, the class is no longer usable.
     pub(super) fn update(
         &mut self,
         asker: &Asker<'_, '_>,
@@ -260,7 +261,7 @@ impl Class {
             self.trials.forget(*node);
             self.count(asker, *node, &mut moved)?;
             if rebuilt {
-                // All of them find their places afterwards, whichever moved.
+                // All of them are placed afterwards anyway.
                 moved.clear();
             }
         }
@@ -278,14 +279,15 @@ impl Class {
         Ok(Work { nodes: stale.len() as u64, by_row, rebuilt })
     }
 
-    /// Forgets everything; all nodes have to be looked at.
+    /// Forgets everything; all nodes have to be evaluated.
     fn begin_anew(&mut self, nodes: usize) -> Vec<NodeIndex> {
         self.ranking = Ranking::new(nodes);
         self.domains = DomainCounts::new(nodes);
         (0..u32::try_from(nodes).expect("fewer than 2^32 nodes")).map(NodeIndex).collect()
     }
 
-    /// Counts what the node brings to the domains, whether it passes or not. Nodes whose place changes with it are added to `moved`.
+    /// Counts what the node contributes to the domains, whether it passes or not. Nodes whose place changes as a result are added
+    /// to `moved`.
     fn count(&mut self, asker: &Asker<'_, '_>, at: NodeIndex, moved: &mut Vec<NodeIndex>) -> Result<(), Why> {
         let (plan, node) = (asker.plan, asker.cx().snapshot.at(at));
         let mut coordinates = Coordinates::new();
@@ -307,8 +309,8 @@ impl Class {
         if coordinates.is_empty() { Ok(()) } else { self.domains.set(at, &coordinates, moved) }
     }
 
-    /// Puts the nodes where they stand now; what all of them bring to the domains has been counted. Says how many were looked at over columns
-    /// alone.
+    /// Places the nodes according to their current state; their contributions to the domains have already been counted. Returns
+    /// how many were evaluated over columns alone.
     fn place_all(
         &mut self,
         asker: &Asker<'_, '_>,
@@ -321,7 +323,7 @@ impl Class {
         };
         let (apart, mut by_row) = (asker.apart(nodes), 0);
         sheet.look(nodes, |at, found| {
-            // Why a node does not pass is not in the columns.
+            // The columns do not tell why a node does not pass.
             let Some((kind, own)) = found.filter(|_| apart.binary_search(&at).is_err()) else {
                 return self.place(asker, at);
             };
@@ -334,7 +336,7 @@ impl Class {
         Ok(by_row)
     }
 
-    /// Asks the plugins about the node.
+    /// Asks the plugins about the node and places it.
     fn place(&mut self, asker: &Asker<'_, '_>, at: NodeIndex) -> Result<(), Why> {
         self.ranking.set(at, asker.look(asker.cx().snapshot.at(at), self.coordinates(at))?)
     }
@@ -352,8 +354,8 @@ impl Class {
             + self.trials.bytes()
     }
 
-    /// What is known of trials, until it is [given back](Self::give_back); `None` where one node's would not be the same for every pod of the
-    /// class as long as the node is as it is, or where an extender has a say.
+    /// The known trials, until they are [given back](Self::give_back). `None` if the trial on a node would not be the same for
+    /// every pod of the class while the node is unchanged, or if an extender takes part.
     pub(super) fn lend_trials(&mut self, asker: &Asker<'_, '_>) -> Option<KeptTrials> {
         let (plan, pass) = (asker.plan, asker.pass);
         let asks_nobody =
@@ -367,7 +369,7 @@ impl Class {
         self.bytes = self.count_bytes();
     }
 
-    /// How the nodes stand.
+    /// The ranking of the nodes.
     pub(super) fn ranking(&self) -> &Ranking {
         &self.ranking
     }
@@ -377,13 +379,13 @@ impl Class {
         &self.domains
     }
 
-    /// Number of coordinates of each filter by group, and then of each score by group.
+    /// Number of coordinates of each filter by group, followed by those of each score by group.
     pub(super) fn widths(&self) -> &[usize] {
         &self.widths
     }
 }
 
-/// Tells the probe how often each plugin was asked.
+/// Reports to the probe how often each plugin was called.
 pub(super) fn tell(asker: &Asker<'_, '_>, sheet: Option<&Sheet<'_, '_>>, work: Work) {
     let probe = asker.pass.profile.probe();
     for scorer in &asker.plan.scorers {

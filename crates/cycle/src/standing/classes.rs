@@ -1,4 +1,4 @@
-//! The classes that are kept, within a budget of memory.
+//! The classes that are kept, within a memory budget.
 
 use super::class::Class;
 use super::key::Key;
@@ -6,10 +6,10 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 
-/// Hashes of keys that are remembered to know a class that has been seen before: a power of two.
+/// Number of key hashes that are remembered, to recognise classes that were seen before: a power of two.
 const SEEN: usize = 4096;
 
-/// Pods of a class that cannot be kept that take the plain pass before it is tried again.
+/// How many pods of a class that was given up take the plain pass before it is tried again.
 const PASS: u32 = 100;
 
 /// A key that was seen.
@@ -19,28 +19,28 @@ struct Sight {
     to_pass: u32,
 }
 
-/// How a class has been met.
+/// Whether pods of a class have been seen before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
-    /// No pod of it was seen lately.
+    /// No pod of it was seen recently.
     Never,
-    /// One was.
+    /// A pod of it was seen.
     Before,
-    /// It turned out to be of no use.
+    /// The class turned out to be unusable.
     GivenUp,
 }
 
 /// Classes by key.
 #[derive(Debug, Default)]
 pub(super) struct Classes {
-    /// By the hash of the key; different keys with the same hash stand in a row.
+    /// By hash of the key; different keys with the same hash share an entry.
     by_hash: FxHashMap<u64, SmallVec<[Box<Class>; 1]>>,
-    /// The hashes in the order in which the classes go: those that have not proven of use first, and then by their last use.
+    /// The hashes in the order in which classes are dropped: unproven ones first, then by last use.
     order: BTreeMap<(bool, u64), u64>,
     bytes: usize,
     /// Counts the uses.
     clock: u64,
-    /// Hashes seen lately, each at its place.
+    /// Recently seen hashes, each in the slot that the hash selects.
     seen: Vec<Sight>,
 }
 
@@ -50,12 +50,12 @@ impl Classes {
         self.order.len()
     }
 
-    /// Memory that they take, in bytes.
+    /// Memory used, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Takes a class out; [`Classes::put`] brings it back.
+    /// Takes a class out; [`Classes::put`] puts it back.
     pub(super) fn take(&mut self, key: &Key) -> Option<Box<Class>> {
         let row = self.by_hash.get_mut(&key.hash())?;
         let at = row.iter().position(|class| class.key == *key)?;
@@ -68,8 +68,8 @@ impl Classes {
         Some(class)
     }
 
-    /// Keeps a class that was just used. Where there is not enough memory for all, those go of which one pod came only, and then those that
-    /// were not used for the longest time; says how many.
+    /// Keeps a class that was just used. If there is not enough memory for all, classes with only one pod so far are dropped
+    /// first, then the least recently used ones. Returns how many were dropped.
     pub(super) fn put(&mut self, mut class: Box<Class>, bytes_max: usize) -> usize {
         self.clock += 1;
         class.used = self.clock;
@@ -95,7 +95,7 @@ impl Classes {
         true
     }
 
-    /// How the class has been met. From now on a pod of it was seen.
+    /// Whether the class has been seen before; also records that a pod of it was seen now.
     pub(super) fn see(&mut self, key: &Key) -> Seen {
         let sight = self.sight(key.hash());
         if sight.hash != key.hash() {
@@ -111,7 +111,7 @@ impl Classes {
         }
     }
 
-    /// A class with this hash turned out to be of no use: the next pods of it take the plain pass without another try.
+    /// A class with this hash turned out to be unusable: its next pods take the plain pass without another try.
     pub(super) fn give_up(&mut self, hash: u64) {
         *self.sight(hash) = Sight { hash, to_pass: PASS };
     }
@@ -120,7 +120,7 @@ impl Classes {
         if self.seen.is_empty() {
             self.seen.resize(SEEN, Sight::default());
         }
-        // The high bits are those that the hash mixes best.
+        // The high bits of the hash are the best mixed ones.
         &mut self.seen[(hash >> 32) as usize % SEEN]
     }
 }

@@ -1,6 +1,6 @@
-//! What is kept of the nodes for pods of any kind, in columns: what pods change stands in a row for each node, and the plugins that read it
-//! work through many rows at a time. What pods do not change is kept for all pods that are alike in that ([`Fixed`]), whatever they ask for.
-//! So a node costs no call and no allocation.
+//! Node data for pods of any kind, in columns: what pods on a node change is kept as a row per node, and the plugins that read it
+//! process many rows at a time. What such pods do not change is kept once for all pods that are equivalent in that respect
+//! ([`Fixed`]), whatever they request. So evaluating a node takes no call and no allocation.
 
 use super::class::Asker;
 use super::fixed::{Fixed, Kind, REJECTED, Slot};
@@ -13,19 +13,19 @@ use secondmate_framework::{
     Cursor, MAX_NODE_SCORE, MIN_NODE_SCORE, NodeIndex, NodeRow, NodeRows, NodeTable, Snapshot,
 };
 
-/// Rows at a time: their intermediate results stay in the nearest cache.
+/// Rows processed at a time: their intermediate results stay in the L1 cache.
 pub(super) const ROWS: usize = 256;
-/// Rows at a time where they have to be picked out.
+/// Rows processed at a time if they have to be gathered individually.
 const PICKED: usize = 64;
-/// Columns that are kept of what pods do not change, two bytes a node each. Where pods differ in more than what they ask for, they do so in
-/// few ways.
+/// Maximum number of [`Fixed`] columns, at two bytes per node. If pods differ in more than what they request, they do so in few
+/// ways.
 const FIXED_MAX: usize = 64;
 
 /// The columns.
 #[derive(Debug, Default)]
 pub(super) struct Columns {
     rows: NodeTable,
-    /// How far the rows have followed the nodes.
+    /// The position in the changes of the nodes up to which the rows are current.
     cursor: Option<Cursor>,
     fixed: Vec<Fixed>,
     /// Counts the uses.
@@ -33,18 +33,18 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// Memory that they take, in bytes.
+    /// Memory used, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.rows.bytes() + self.fixed.iter().map(Fixed::bytes).sum::<usize>()
     }
 
-    /// Memory that they take at least, for so many nodes, in bytes.
+    /// Minimum memory used for this many nodes, in bytes.
     pub(super) fn bytes_at_least(nodes: usize) -> usize {
         nodes * (size_of::<NodeRow>() + size_of::<Slot>())
     }
 
-    /// The columns for a pod, brought up to date. `None` where they are not at hand without a look at every node, unless `make` says that they
-    /// are worth that. Of what pods do not change the least recently used goes where there are too many of it, or they take more than
+    /// The up-to-date columns for a pod. `None` if they would require evaluating every node, unless `make` says that they are
+    /// worth that. The least recently used [`Fixed`] columns are dropped if there are too many, or if they use more than
     /// `bytes_max`.
     pub(super) fn sheet<'c, 's>(
         &'c mut self,
@@ -91,13 +91,13 @@ impl Columns {
     }
 }
 
-/// The columns for one pod, and the plugins that judge by them.
+/// The columns for one pod, and the plugins that use them.
 pub(super) struct Sheet<'c, 's> {
     /// By position.
     pub(super) rows: NodeRows<'c>,
     pub(super) fixed: &'c Fixed,
     pub(super) split: &'c Split<'s>,
-    /// Nodes that plugins were asked about one by one.
+    /// Number of nodes that plugins were asked about one by one.
     pub(super) asked: u64,
 }
 
@@ -110,7 +110,7 @@ impl Sheet<'_, '_> {
         }
     }
 
-    /// The weighted sums of the scores of those that pass which need no normalisation.
+    /// The weighted sums of those scores that need no normalisation, for the nodes that pass.
     pub(super) fn score(
         &self,
         rows: NodeRows<'_>,
@@ -119,7 +119,7 @@ impl Sheet<'_, '_> {
         sums: &mut [i64],
     ) -> Result<(), Why> {
         match self.fixed.kinds() {
-            // Those that do not pass may have any sum.
+            // For nodes that do not pass, any sum will do.
             [kind] => sums.fill(kind.own.into()),
             kinds => {
                 let own = |slot: &Slot| kinds.get(usize::from(*slot)).map_or(0, |kind| i64::from(kind.own));
@@ -137,8 +137,8 @@ impl Sheet<'_, '_> {
         Ok(())
     }
 
-    /// Tells of each of these nodes how it stands: its kind and the sum of its scores, or nothing where it does not pass. Pods that are
-    /// nominated to it are not looked at.
+    /// Reports how each of these nodes stands: its kind and the sum of its scores, or nothing if it does not pass. Pods nominated
+    /// to the nodes are not considered.
     pub(super) fn look(
         &self,
         nodes: &[NodeIndex],
@@ -163,7 +163,7 @@ impl Sheet<'_, '_> {
         Ok(())
     }
 
-    /// Tells the probe which plugins were asked about how many nodes, where so many rows were looked at.
+    /// Reports to the probe how many nodes each plugin was asked about, given that this many rows were evaluated.
     pub(super) fn tell(&self, asker: &Asker<'_, '_>, rows: u64) {
         let (probe, split) = (asker.pass.profile.probe(), self.split);
         let filters = split.filters.iter().map(|filter| (&***filter, self.asked));
@@ -182,8 +182,8 @@ impl Sheet<'_, '_> {
     }
 }
 
-/// Adds scores to sums; says whether those of the nodes that pass are in range. It is written so that the compiler does several at a time,
-/// with what the processor has for that.
+/// Adds scores to sums; returns whether those of the passing nodes are in range. Written so that the compiler vectorises it with
+/// what the processor offers.
 #[inline(always)]
 fn add<S: Simd>(_simd: S, sums: &mut [i64], raw: &[i64], passes: &[bool], weight: i64) -> bool {
     let mut in_range = true;

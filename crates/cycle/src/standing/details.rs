@@ -1,4 +1,4 @@
-//! What a class knows, in the form in which the plain pass tells it.
+//! What a class knows, in the form in which the plain pass reports it.
 
 use super::class::{Asker, Class};
 use super::groups::Groups;
@@ -12,13 +12,13 @@ use secondmate_framework::{Code, NodeStatuses};
 use secondmate_model::NodeInfo;
 use std::sync::Arc;
 
-/// The verdicts of the nodes, where none passes.
+/// The verdicts on the nodes, if none passes.
 pub(super) fn rejections(class: &Class, groups: &Groups<'_>) -> NodeStatuses {
     let verdicts = class.ranking().verdicts(groups.rejected().iter().cloned());
     NodeStatuses::kept(Arc::new(verdicts), unseen().absent().clone())
 }
 
-/// The verdicts of the nodes that do not pass.
+/// The verdicts on the nodes that do not pass.
 fn statuses(class: &Class, groups: &Groups<'_>) -> NodeStatuses {
     let mut statuses = unseen();
     for (at, standing) in class.ranking().nodes() {
@@ -33,7 +33,8 @@ fn statuses(class: &Class, groups: &Groups<'_>) -> NodeStatuses {
     statuses
 }
 
-/// Verdicts and scores of all nodes; `asked` has those of the plugins that were asked about the nodes that pass. The totals are the class's; what each plugin said is asked again, since a class keeps sums.
+/// Verdicts and scores of all nodes; `asked` holds the scores of the plugins that were asked about the passing nodes. The totals
+/// are the class's; the individual plugin scores are computed again, since a class keeps only sums.
 pub(super) fn details(
     class: &Class,
     groups: &Groups<'_>,
@@ -68,7 +69,7 @@ pub(super) fn details(
             let ask = || plugin.point.pre_score(cx, &mut state, pod, &details.feasible);
             match run(name, Point::PreScore.name(), None, ask).code() {
                 Code::Success => {}
-                // By group it came to nothing for every node.
+                // Computed by group, it had no effect on any node.
                 Code::Skip => continue,
                 _ => return Err(Why::Failed),
             }

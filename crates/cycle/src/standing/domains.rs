@@ -1,7 +1,9 @@
-//! Pods by domain, for filters and scores by group: added up node by node, so that a node that changes changes its part of the sums.
+//! Pods by domain, for filters and scores by group. Sums are updated node by node, so a node that changes only changes its
+//! contribution.
 //!
-//! Nodes stand by the number of their domain, so that what comes to one node of it moves none of the others. Where a domain has a
-//! single node (the host name) it stands by what counts there: so nodes of many such domains have few different places.
+//! A node's place is the number of its domain, so a change on one node does not move the other nodes of the domain. If a domain
+//! has a single node (as with the host name), the place is what counts there instead; so the nodes of many such domains have only
+//! a few different places.
 
 use super::why::Why;
 use hashbrown::HashTable;
@@ -12,14 +14,15 @@ use std::collections::BTreeMap;
 /// The domains at one coordinate.
 #[derive(Debug, Default)]
 struct Domains {
-    /// The numbers of those that have nodes, by name: the names are in the rows alone, since of host names there are as many as nodes.
+    /// The numbers of the domains that have nodes, by name. The names themselves are stored only in the rows, since there are as
+    /// many host names as nodes.
     numbers: HashTable<u32>,
     rows: Vec<Domain>,
-    /// Domains without nodes, to be used again.
+    /// Domains without nodes, for reuse.
     vacant: Vec<u32>,
-    /// Of the domains that count: how many have so many pods.
+    /// Among the domains that count, how many have a given number of pods.
     tally: BTreeMap<i64, usize>,
-    /// How many of them count.
+    /// Number of domains that count.
     count: usize,
 }
 
@@ -27,18 +30,18 @@ struct Domains {
 struct Domain {
     name: Atom,
     pods: i64,
-    /// Nodes that are in it.
+    /// Number of nodes in it.
     nodes: u32,
-    /// Nodes on whose account it counts.
+    /// Number of nodes that make it count.
     counting: u32,
-    /// Positions of its nodes, one over the other (by exclusive or): where there is one, it is that.
+    /// Positions of its nodes, combined by exclusive or: if there is only one node, this is its position.
     together: u32,
 }
 
-/// What a node brings to a coordinate.
+/// What a node contributes at a coordinate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Share {
-    /// Pods that count for the domain, or the number of the node's own.
+    /// Pods that count for the domain, or the node's own number.
     pods: i32,
     /// [`OWN`], [`NOWHERE`], or the number of a domain with the [flags](MARK).
     whose: u32,
@@ -46,7 +49,7 @@ struct Share {
 
 /// The node has a mark.
 const MARK: u32 = 1 << 31;
-/// The domain counts on account of the node.
+/// The node makes the domain count.
 const COUNTS: u32 = 1 << 30;
 const FLAGS: u32 = MARK | COUNTS;
 const NOWHERE: u32 = !FLAGS;
@@ -64,7 +67,7 @@ impl Share {
     }
 }
 
-/// Bytes of a domain: its row, and its number in the table.
+/// Memory per domain in bytes: its row, and its number in the table.
 const DOMAIN_BYTES: usize = size_of::<Domain>() + 10;
 
 /// Pods by domain, for each coordinate.
@@ -72,19 +75,19 @@ const DOMAIN_BYTES: usize = size_of::<Domain>() + 10;
 pub(super) struct DomainCounts {
     nodes: usize,
     domains: Vec<Domains>,
-    /// What each node brings, a row of coordinates for each.
+    /// What each node contributes, one row of coordinates per node.
     shares: Vec<Share>,
-    /// Whose totals are kept up: this many coordinates, the first ones.
+    /// For how many of the first coordinates totals are kept.
     tallied: usize,
 }
 
 impl DomainCounts {
-    /// Of so many nodes, of which nothing is known yet.
+    /// For this many nodes, about which nothing is known yet.
     pub(super) fn new(nodes: usize) -> Self {
         Self { nodes, ..Self::default() }
     }
 
-    /// Memory that it takes, in bytes.
+    /// Memory used, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let domains: usize = self.domains.iter().map(|domains| domains.rows.len()).sum();
         self.shares.len() * size_of::<Share>() + domains * DOMAIN_BYTES
@@ -95,16 +98,16 @@ impl DomainCounts {
         self.domains.len()
     }
 
-    /// Keeps the totals of the first so many coordinates from now on: those of filters, which read them.
+    /// From now on, keeps the totals of the first `tallied` coordinates: those of filters, which read them.
     pub(super) fn tally(&mut self, tallied: usize) {
         self.tallied = tallied.min(self.domains.len());
         self.domains[..self.tallied].iter_mut().for_each(Domains::tally_all);
     }
 
-    /// Takes over what a node brings now. Other nodes whose place changes with it are added to `moved`.
+    /// Records what a node contributes now. Other nodes whose place changes as a result are added to `moved`.
     ///
     /// # Errors
-    /// The numbers are out of range, or there are not as many coordinates as before. The counts are of no use then.
+    /// If the numbers are out of range, or the number of coordinates has changed. The counts are then no longer usable.
     pub(super) fn set(
         &mut self,
         node: NodeIndex,
@@ -144,7 +147,7 @@ impl DomainCounts {
         Ok(())
     }
 
-    /// What tells the node's place at a coordinate from others: see [`DomainCounts::place`].
+    /// A number that identifies the node's place at a coordinate: see [`DomainCounts::place`].
     pub(super) fn trait_of(&self, node: NodeIndex, coordinate: usize) -> i64 {
         let share = self.shares[node.get() * self.width() + coordinate];
         if share.domain() >= OWN {
@@ -156,7 +159,7 @@ impl DomainCounts {
         (number << 3) | (i64::from(share.has(MARK)) << 2) | kind
     }
 
-    /// The place behind a trait.
+    /// The place that a trait stands for.
     pub(super) fn place(&self, coordinate: usize, trait_: i64) -> Place {
         let (mark, number) = (trait_ & 4 != 0, trait_ >> 3);
         match trait_ & 3 {
@@ -182,7 +185,7 @@ impl DomainCounts {
     }
 }
 
-/// Numbers up to this leave room for what a trait says beside them, also where they are added up over all nodes.
+/// Numbers up to this leave room for the other parts of a trait, even when they are summed over all nodes.
 const PODS_MAX: i32 = 1 << 26;
 
 impl Domains {
@@ -208,7 +211,7 @@ impl Domains {
         Ok(number)
     }
 
-    /// A node brings something else than it did.
+    /// A node's contribution has changed.
     fn change(&mut self, node: NodeIndex, old: Share, new: Share, tallied: bool, moved: &mut Vec<NodeIndex>) {
         let (from, to) = (old.domain(), new.domain());
         let counts = |share: Share| u32::from(share.has(COUNTS));
@@ -221,7 +224,7 @@ impl Domains {
             self.update(to, tallied, change);
             return;
         }
-        // The new one first: a domain that the node leaves may be gone afterwards.
+        // The new domain first: the one that the node leaves may be gone afterwards.
         if to < OWN {
             let before = &self.rows[to as usize];
             if before.nodes == 1 {
@@ -256,7 +259,7 @@ impl Domains {
         }
     }
 
-    /// Counts the totals afresh.
+    /// Recomputes the totals.
     fn tally_all(&mut self) {
         self.tally.clear();
         self.count = 0;
@@ -302,11 +305,11 @@ mod tests {
         Box::leak(Box::new(Atom::new(name)))
     }
 
-    /// Counts at one coordinate, with what each step moves.
+    /// Counts at one coordinate, together with the nodes that each step moves.
     struct Counts(DomainCounts);
 
     impl Counts {
-        /// Of nodes that are nowhere yet.
+        /// For nodes that are not placed yet.
         fn of(nodes: usize) -> Self {
             let mut counts = Self(DomainCounts::new(nodes));
             counts.set(0, Coordinate::Own(0));
@@ -367,7 +370,7 @@ mod tests {
         assert_eq!(counts.place(1), domain(0, 6));
         assert_eq!(counts.set(1, zone("c", 4)), [2]);
         assert_eq!((counts.place(1), counts.place(2)), (alone(4), alone(1)));
-        // A domain that nobody is in is forgotten.
+        // A domain without nodes is forgotten.
         assert_eq!(counts.set(1, zone("b", 4)), [2]);
         assert_eq!((counts.totals(), counts.0.domains[0].numbers.len()), ((1, Some(5), Some(5)), 1));
         counts.set(1, zone("d", 0));

@@ -1,5 +1,5 @@
-//! Pods of a kind that has not been seen before, and pods that are each alone: one look at every node, over columns. Where no node
-//! passes, the plain pass tells why.
+//! Pods of a kind that was not seen before, and pods that are the only ones of their kind: one pass over all nodes, over columns.
+//! If no node passes, the plain pass determines why.
 
 use super::class::{Asker, weighted};
 use super::columns::{ROWS, Sheet};
@@ -9,20 +9,20 @@ use fearless_simd::{Level, Simd, dispatch};
 use secondmate_framework::{NodeIndex, Normalization, RunFilters};
 use std::ops::Range;
 
-/// What is kept for such pods.
+/// Buffers that are kept for such pods.
 #[derive(Debug, Default)]
 pub(super) struct FirstSight {
-    /// The best nodes so far, by the number of their kind; kept to be filled again.
+    /// The best nodes so far, by the number of their kind; reused from one pod to the next.
     best: Vec<Best>,
 }
 
-/// Nodes of a kind that pass.
+/// The passing nodes of one kind.
 #[derive(Debug, Default)]
 struct Best {
     nodes: usize,
     /// The best sum of the scores that need no normalisation.
     own: i64,
-    /// Positions of the nodes that have it, ascending.
+    /// Positions of the nodes that have this sum, ascending.
     ties: Vec<u32>,
 }
 
@@ -43,7 +43,7 @@ impl Best {
         self.nodes += 1;
     }
 
-    /// The same for those of these nodes that pass, which stand in a row.
+    /// Like [`Self::offer`], for those of these consecutive nodes that pass.
     fn offer_all(&mut self, from: usize, passes: &[bool], sums: &[i64]) {
         let (passing, most) = dispatch!(Level::new(), simd => survey(simd, passes, sums));
         if passing > 0 && (self.nodes == 0 || most >= self.own) {
@@ -59,7 +59,7 @@ impl Best {
     }
 }
 
-/// How many pass, and the largest sum of these.
+/// How many nodes pass, and the largest sum among them.
 #[inline(always)]
 fn survey<S: Simd>(_simd: S, passes: &[bool], sums: &[i64]) -> (usize, i64) {
     let (mut passing, mut most) = (0, i64::MIN);
@@ -74,17 +74,17 @@ fn survey<S: Simd>(_simd: S, passes: &[bool], sums: &[i64]) -> (usize, i64) {
 pub(super) struct BestOfAll {
     /// Their positions, ascending.
     ties: Vec<u32>,
-    /// How many nodes pass.
+    /// Number of nodes that pass.
     pub(super) feasible: usize,
 }
 
 impl BestOfAll {
-    /// How many they are.
+    /// Number of best nodes.
     pub(super) fn len(&self) -> usize {
         self.ties.len()
     }
 
-    /// The `nth` of them, counted from the position `start` on and round the list.
+    /// The `nth` of them, counted from the position `start` on, wrapping around the list.
     pub(super) fn nth_from(&self, start: usize, nth: usize) -> NodeIndex {
         let before = self.ties.partition_point(|position| (*position as usize) < start);
         NodeIndex(self.ties[(before + nth) % self.ties.len()])
@@ -92,7 +92,7 @@ impl BestOfAll {
 }
 
 impl FirstSight {
-    /// Memory that it takes, in bytes.
+    /// Memory used, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.best.iter().map(|best| best.ties.capacity() * size_of::<u32>()).sum()
     }
@@ -101,7 +101,7 @@ impl FirstSight {
     pub(super) fn best(&mut self, asker: &Asker<'_, '_>, sheet: &Sheet<'_, '_>) -> Result<BestOfAll, Why> {
         self.best.iter_mut().for_each(Best::clear);
         self.best.resize_with(sheet.fixed.kinds().len(), Best::default);
-        // Nodes where nominated pods count are asked one by one.
+        // Nodes on which nominated pods count are evaluated one by one.
         let nominated = asker.with_nominated();
         for from in (0..sheet.rows.len()).step_by(ROWS) {
             let chunk = from..(from + ROWS).min(sheet.rows.len());
@@ -148,7 +148,7 @@ impl FirstSight {
         Ok(())
     }
 
-    /// Normalises the raw scores over the nodes that pass, and puts the best together.
+    /// Normalises the raw scores over the passing nodes, and combines the best nodes of all kinds.
     fn best_of_all(&self, sheet: &Sheet<'_, '_>) -> Result<BestOfAll, Why> {
         let kinds = sheet.fixed.kinds();
         let mut all: Vec<(&Best, &Kind, i64)> = self
@@ -190,7 +190,7 @@ mod tests {
             let (mut each, mut all, mut from) = (Best::default(), Best::default(), 0);
             for _ in 0..random.below(6) {
                 let rows = random.below(ROWS + 1);
-                // Few sums, so that several nodes are best.
+                // Few distinct sums, so that several nodes are best.
                 let sums: Vec<i64> = (0..rows)
                     .map(|_| 100 - i64::try_from(random.below(4)).expect("a small number"))
                     .collect();

@@ -1,5 +1,5 @@
-//! What plugins say about the nodes that pods on them do not change: taints, labels, images. It is kept for pods that are alike in what
-//! those plugins read, whatever else they ask for.
+//! The plugins' answers about those properties of nodes that pods on them do not change: taints, labels, images. They are kept
+//! for all pods that are equivalent in what those plugins read, whatever else they request.
 
 use super::class::{Asker, Epochs, epochs, weighted};
 use super::key::Key;
@@ -11,7 +11,8 @@ use rustc_hash::FxHashMap;
 use secondmate_framework::{Code, Cursor, NodeIndex, Normalization, Snapshot, Status};
 use smallvec::SmallVec;
 
-/// Kinds of nodes. They are few: images that are there, preferences of the pod that a node meets, taints that it does not tolerate.
+/// Maximum number of kinds of nodes. There are few: they depend on which images are present, which preferences of the pod a node
+/// meets, and which taints the pod does not tolerate.
 const KINDS_MAX: usize = 1024;
 
 /// Number of a node's kind, or [`REJECTED`].
@@ -22,20 +23,20 @@ pub(super) const REJECTED: Slot = Slot::MAX;
 /// Raw scores of the plugins that normalise them, in the plugins' order.
 pub(super) type RawScores = SmallVec<[i64; 2]>;
 
-/// What the scores say about nodes.
+/// The scores of a kind of nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Kind {
-    /// Weighted sum of those that need no normalisation.
+    /// Weighted sum of the scores that need no normalisation.
     pub(super) own: i32,
     /// The others.
     pub(super) raw: RawScores,
 }
 
-/// How the nodes stand for pods that are alike in this.
+/// How the nodes stand for pods that are equivalent in this respect.
 #[derive(Debug)]
 pub(super) struct Fixed {
     pub(super) key: Key,
-    /// When it was used last, counted in uses.
+    /// When it was last used, counted in uses.
     pub(super) used: u64,
     cursor: Cursor,
     epochs: Epochs,
@@ -45,7 +46,7 @@ pub(super) struct Fixed {
 }
 
 impl Fixed {
-    /// Of which nothing is known yet.
+    /// Without any knowledge yet.
     pub(super) fn new(key: Key, snapshot: &Snapshot, split: &Split<'_>) -> Self {
         Self {
             key,
@@ -58,31 +59,31 @@ impl Fixed {
         }
     }
 
-    /// Memory that it takes, in bytes.
+    /// Memory used, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.slots.capacity() * size_of::<Slot>()
             + 2 * self.kinds.len() * size_of::<Kind>()
             + size_of::<Self>()
     }
 
-    /// How the nodes stand, by position.
+    /// The kind of each node, by position.
     pub(super) fn slots(&self) -> &[Slot] {
         &self.slots
     }
 
-    /// The different kinds, by number.
+    /// The distinct kinds, by number.
     pub(super) fn kinds(&self) -> &[Kind] {
         &self.kinds
     }
 
-    /// Whether every node has to be looked at for it to be of use.
+    /// Whether every node has to be evaluated before it can be used.
     pub(super) fn is_outdated(&self, snapshot: &Snapshot, split: &Split<'_>) -> bool {
         self.slots.len() != snapshot.nodes().len()
             || self.epochs != epochs(&split.reads.kinds, snapshot)
             || snapshot.changes_beyond_pods_since(&self.cursor).is_none()
     }
 
-    /// Brings it up to date; says how many nodes were looked at. Where this fails it is of no use any more.
+    /// Updates it; returns how many nodes were evaluated. If this fails, it is no longer usable.
     pub(super) fn refresh(&mut self, asker: &Asker<'_, '_>, split: &Split<'_>) -> Result<u64, Why> {
         let snapshot = asker.pass.cx.snapshot;
         let looked_at = if self.is_outdated(snapshot, split) {
@@ -93,7 +94,7 @@ impl Fixed {
             changes.sort_unstable();
             changes.dedup();
             match changes.iter().try_for_each(|at| self.set(asker, split, *at)) {
-                // Of kinds that no node has any more nothing is left then.
+                // A full evaluation drops kinds that no node has any more.
                 Err(Why::TooManyGroups) => self.look_at_all(asker, split)?,
                 set => set.map(|()| changes.len())?,
             }

@@ -1,4 +1,4 @@
-//! What follows for the groups of a class: the verdicts of the filters by group, and each group's part of the score.
+//! Results per group of a class: the verdicts of the filters by group, and each group's part of the score.
 
 use super::class::{Class, weighted};
 use super::domains::DomainCounts;
@@ -12,12 +12,12 @@ use secondmate_framework::{DomainTotals, GroupScore, NodeGroup, Normalization, P
 use smallvec::SmallVec;
 use std::ops::Range;
 
-/// The groups of a class, as the filters by group leave them.
+/// The groups of a class, after the filters by group.
 pub(super) struct Groups<'a> {
     class: &'a Class,
-    /// Those that pass, by number.
+    /// The groups that pass, by number.
     passing: Vec<(usize, GroupRef<'a>)>,
-    /// The verdicts of the others, by number.
+    /// The verdicts on the others, by number.
     rejected: Vec<(usize, Status)>,
     /// Number of nodes that pass.
     pub(super) feasible: usize,
@@ -29,7 +29,7 @@ fn places(domains: &DomainCounts, group: GroupRef<'_>, coordinates: Range<usize>
 }
 
 impl<'a> Groups<'a> {
-    /// As they are now.
+    /// The groups as they are now.
     pub(super) fn new(class: &'a Class, plan: &Plan<'_>) -> Result<Self, Why> {
         let mut groups = Self { class, passing: Vec::new(), rejected: Vec::new(), feasible: 0 };
         let totals: Vec<DomainTotals> = (0..class.widths().iter().take(plan.group_filters.len()).sum())
@@ -47,23 +47,23 @@ impl<'a> Groups<'a> {
         Ok(groups)
     }
 
-    /// How many they are.
+    /// Number of groups.
     pub(super) fn len(&self) -> usize {
         self.passing.len() + self.rejected.len()
     }
 
-    /// The verdict of a group that does not pass.
+    /// The verdict on a group that does not pass.
     pub(super) fn verdict(&self, number: usize) -> Option<&Status> {
         let at = self.rejected.binary_search_by_key(&number, |(number, _)| *number).ok()?;
         Some(&self.rejected[at].1)
     }
 
-    /// The verdicts of those that do not pass.
+    /// The verdicts on the groups that do not pass.
     pub(super) fn rejected(&self) -> &[(usize, Status)] {
         &self.rejected
     }
 
-    /// The best of the nodes that pass. A single one is found without a score.
+    /// The best of the passing nodes. A single one is found without scoring.
     pub(super) fn best(&self, plan: &Plan<'_>) -> Result<Best<'a>, Why> {
         let scores = if self.feasible > 1 { self.scores(plan)? } else { vec![0; self.passing.len()] };
         let (_, best) = self.class.ranking().best(self.passing.iter().map(|(number, _)| *number).zip(scores));
@@ -83,7 +83,7 @@ impl<'a> Groups<'a> {
             self.add_by_group(scorer, by_group, from..from + width, &mut scores)?;
             from += width;
         }
-        // The raw scores stand behind the coordinates.
+        // The raw scores follow the coordinates.
         for scorer in &plan.scorers {
             if scorer.by_group.is_none() && scorer.normalization != Normalization::Identity {
                 self.add_normalized(scorer, from, &mut scores)?;
@@ -93,7 +93,7 @@ impl<'a> Groups<'a> {
         Ok(scores)
     }
 
-    /// Adds a score that is normalised over the feasible nodes; the raw score is this trait.
+    /// Adds a score that is normalised over the feasible nodes; the trait at this index is the raw score.
     fn add_normalized(&self, scorer: &Scorer<'_>, at: usize, scores: &mut [i64]) -> Result<(), Why> {
         let largest = self.passing.iter().map(|(_, group)| group.traits[at]).max().unwrap_or(0);
         for ((_, group), sum) in self.passing.iter().zip(scores) {
@@ -102,7 +102,7 @@ impl<'a> Groups<'a> {
         Ok(())
     }
 
-    /// Adds a score by group, which has these of the coordinates.
+    /// Adds a score by group, which uses these coordinates.
     fn add_by_group(
         &self,
         scorer: &Scorer<'_>,
@@ -133,7 +133,7 @@ impl<'a> Groups<'a> {
     }
 }
 
-/// The verdict on a group: that of the first filter that rejects it, as if all were asked in their order.
+/// The verdict on a group: that of the first filter that rejects it, as if all were called in order.
 fn verdict(
     class: &Class,
     plan: &Plan<'_>,
@@ -158,7 +158,7 @@ fn verdict(
     Ok(group.late.map_or(Status::SUCCESS, |(status, _)| status.clone()))
 }
 
-/// Adds a score that is in range, weighed.
+/// Adds a score multiplied by its weight, if it is in range.
 fn add(sum: &mut i64, score: i64, weight: i64) -> Result<(), Why> {
     *sum = sum.checked_add(weighted(score, weight)?).ok_or(Why::Failed)?;
     Ok(())

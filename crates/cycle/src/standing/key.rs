@@ -1,6 +1,6 @@
-//! What makes two pods alike: everything of them that the plugins read which act on them. What a filter or a score by group reads is in
-//! that itself, so that labels count only by what they select; and some plugins tell for the pod at hand what they read, so that volumes
-//! count only by where they can be used.
+//! What makes two pods equivalent: everything that the plugins acting on them read of them. A filter or a score by group itself
+//! contains what it reads, so labels matter only through what they select; and some plugins report what they read for the pod at
+//! hand, so volumes matter only through where they can be used.
 
 use super::plan::{Plan, Reads};
 use crate::profile::Profile;
@@ -28,14 +28,14 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// Of a pod for which there is a plan.
+    /// The key of a pod for which there is a plan.
     pub(super) fn new(profile: &Profile, plan: &Plan<'_>, pod: &Arc<Pod>) -> Self {
         let group_filters = plan.group_filters.iter().map(|(_, filter)| Arc::clone(filter)).collect();
         let group_scores = plan.scorers.iter().filter_map(|scorer| scorer.by_group.clone()).collect();
         Self::with_groups(profile, &plan.reads, group_filters, group_scores, pod)
     }
 
-    /// Of a pod in what these plugins read of it.
+    /// The key of a pod, limited to what these plugins read of it.
     pub(super) fn of(profile: &Profile, reads: &Reads, pod: &Arc<Pod>) -> Self {
         Self::with_groups(profile, reads, SmallVec::new(), SmallVec::new(), pod)
     }
@@ -67,8 +67,8 @@ impl Key {
         }
     }
 
-    /// Memory that it holds beyond what every key has, in bytes. The pod is in full where guests or extenders read it so, and may be gone
-    /// everywhere else.
+    /// Memory used beyond that of every key, in bytes. The pod includes its complete object if guests or extenders read that, and
+    /// may no longer be referenced anywhere else.
     pub(super) fn bytes(&self) -> usize {
         let readings = self.readings.iter().flatten().map(|key| key.bytes());
         let filters = self.group_filters.iter().map(|filter| filter.bytes());
@@ -113,21 +113,21 @@ fn same_readings(these: &[Option<Arc<dyn Alike>>], those: &[Option<Arc<dyn Alike
         })
 }
 
-/// Hashes these parts of a pod; of volumes nothing.
+/// Hashes these parts of a pod, except volumes.
 pub fn hash_parts(pod: &Pod, parts: PodParts, hasher: &mut FxHasher) {
     for part in PARTS.iter().filter(|part| parts.contains(part.part)) {
         (part.hash)(pod, hasher);
     }
 }
 
-/// Whether two pods are alike in these parts. Volumes are not compared: a pod that has any is like no other where they count.
+/// Whether two pods are equal in these parts. Volumes are not compared: if they count, a pod that has any is equal to no other.
 #[must_use]
 pub fn same_parts(a: &Pod, b: &Pod, parts: PodParts) -> bool {
     let volumes = parts.contains(PodParts::VOLUMES) && !(a.volumes.is_empty() && b.volumes.is_empty());
     !volumes && PARTS.iter().filter(|part| parts.contains(part.part)).all(|part| (part.equal)(a, b))
 }
 
-/// A part of a pod: how it is compared.
+/// A part of a pod, and how it is compared.
 struct Part {
     part: PodParts,
     hash: fn(&Pod, &mut FxHasher),
@@ -136,8 +136,8 @@ struct Part {
 
 macro_rules! parts {
     ($($part:ident: |$pod:ident| $value:expr;)*) => {
-        /// All parts but [`PodParts::VOLUMES`]: pods that have any, and on which a plugin acts that reads them and does not tell what counts of
-        /// them, have no class.
+        /// All parts except [`PodParts::VOLUMES`]: a pod has no class if it has volumes and a plugin acting on it reads them
+        /// without reporting what matters about them.
         static PARTS: [Part; [$(PodParts::$part),*].len()] = [$(Part {
             part: PodParts::$part,
             hash: |$pod, hasher| $value.hash(hasher),
@@ -164,6 +164,7 @@ parts! {
         &affinity.required_anti_affinity,
         &affinity.preferred_affinity,
         &affinity.preferred_anti_affinity,
+        &affinity.errors,
     ));
     TOPOLOGY_SPREAD: |pod| &pod.spread_constraints;
     REQUESTS: |pod| &pod.requests;
@@ -184,5 +185,23 @@ mod tests {
     fn every_part_but_volumes_is_compared() {
         let all = PARTS.iter().fold(PodParts::VOLUMES, |all, part| all | part.part);
         assert_eq!(all, PodParts::ALL);
+    }
+
+    #[test]
+    fn a_pod_whose_terms_cannot_be_parsed_is_not_like_one_without_terms() {
+        let pod = |terms: serde_json::Value| {
+            let pod = serde_json::json!({
+                "metadata": {"name": "p", "namespace": "default", "uid": "u"},
+                "spec": {"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}},
+            });
+            Pod::new(&serde_json::from_value(pod).expect("a pod")).expect("a pod that compiles")
+        };
+        let near = serde_json::json!([{
+            "topologyKey": "zone", "labelSelector": {"matchExpressions": [{"key": "a", "operator": "Near"}]},
+        }]);
+        let (broken, without) = (pod(near), pod(serde_json::json!([])));
+        let equal = |a: &Pod, b: &Pod| PARTS.iter().all(|part| (part.equal)(a, b));
+        assert!(equal(&broken, &broken));
+        assert!(!equal(&broken, &without));
     }
 }

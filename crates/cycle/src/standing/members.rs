@@ -1,19 +1,20 @@
-//! Which nodes stand at a place, and the choice among them.
+//! Which nodes are at a place, and the choice among them.
 
 use roaring::RoaringBitmap;
 use secondmate_framework::NodeIndex;
 use smallvec::SmallVec;
 use std::cell::OnceCell;
 
-/// Nodes that are listed. Of more, who they are is looked up once the choice falls on them: most places are never chosen from.
+/// Maximum number of nodes that are listed. If there are more, they are determined only once the choice falls on the place: most
+/// places are never chosen from.
 const LISTED_MAX: usize = 4;
 
 /// The nodes at a place.
 #[derive(Debug)]
 pub(super) enum Members {
-    /// In no order.
+    /// In no particular order.
     Listed(SmallVec<[u32; 4]>),
-    /// Kept up from when they were looked up.
+    /// Maintained from the time they were first determined.
     Many(OnceCell<RoaringBitmap>),
 }
 
@@ -51,7 +52,7 @@ impl Members {
         }
     }
 
-    /// Them, at the place with this number.
+    /// The nodes, given that this is the place with this number.
     pub(super) fn at<'a>(&'a self, place: u32, slots: &Slots) -> Set<'a> {
         match self {
             Self::Listed(nodes) => {
@@ -79,7 +80,7 @@ impl Set<'_> {
         }
     }
 
-    /// How many of them stand before a position.
+    /// How many of them come before a position.
     fn before(&self, position: u32) -> u64 {
         match self {
             Self::Listed(nodes) => nodes.partition_point(|node| *node < position) as u64,
@@ -98,12 +99,12 @@ impl Set<'_> {
 /// The nodes among which the choice is made.
 #[derive(Debug)]
 pub(super) struct Best<'a> {
-    /// No node is in two of them.
+    /// The sets are disjoint.
     pub(super) sets: SmallVec<[Set<'a>; 2]>,
 }
 
 impl Best<'_> {
-    /// How many there are.
+    /// Number of nodes.
     pub(super) fn len(&self) -> usize {
         usize::try_from(self.sets.iter().map(Set::len).sum::<u64>()).unwrap_or(usize::MAX)
     }
@@ -112,7 +113,7 @@ impl Best<'_> {
         self.sets.iter().map(|set| set.before(position)).sum()
     }
 
-    /// The `nth` of them, counted from the position `start` on and round the list of `nodes` nodes.
+    /// The `nth` of them, counted from the position `start` on, wrapping around the list of `nodes` nodes.
     pub(super) fn nth_from(&self, start: u32, nth: usize, nodes: u32) -> NodeIndex {
         let (before, all) = (self.before(start), self.len() as u64);
         let nth = nth as u64;
@@ -120,7 +121,7 @@ impl Best<'_> {
         if let [one] = self.sets.as_slice() {
             return NodeIndex(one.nth(wanted).expect("the number is below that of the best nodes"));
         }
-        // The last position with no more of them before it than wanted.
+        // Finds the last position with at most `nth` of them before it.
         let (mut low, mut high) = (0, nodes);
         while high - low > 1 {
             let middle = low + (high - low) / 2;
@@ -130,18 +131,18 @@ impl Best<'_> {
     }
 }
 
-/// The number of each node's place: two bytes a node, or four where there are more places than those tell apart.
+/// The number of each node's place: two bytes per node, or four if there are too many places for that.
 #[derive(Clone, Debug)]
 pub(super) enum Slots {
     Narrow(Vec<u16>),
     Wide(Vec<u32>),
 }
 
-/// The place of nodes of which nothing is known.
+/// The place of nodes about which nothing is known.
 pub(super) const NOWHERE: u32 = u32::MAX;
 
 impl Slots {
-    /// So many nodes, nowhere yet.
+    /// For this many nodes, without places yet.
     pub(super) fn new(nodes: usize) -> Self {
         Self::Narrow(vec![u16::MAX; nodes])
     }
@@ -153,7 +154,7 @@ impl Slots {
         }
     }
 
-    /// Memory that they take, in bytes.
+    /// Memory used, in bytes.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Narrow(places) => size_of_val(&**places),
@@ -182,7 +183,7 @@ impl Slots {
         }
     }
 
-    /// All places, by position of the node.
+    /// All places, by node position.
     pub(super) fn iter(&self) -> impl Iterator<Item = (NodeIndex, u32)> + '_ {
         (0..self.len()).map(|at| {
             let node = NodeIndex(u32::try_from(at).expect("fewer than 2^32 nodes"));
@@ -207,7 +208,7 @@ fn widened(place: u16) -> u32 {
 
 /// Positions of a number in a list.
 fn find<T: Copy + PartialEq>(list: &[T], wanted: T) -> RoaringBitmap {
-    /// So many are compared at once.
+    /// This many are compared at once.
     const AT_ONCE: usize = 64;
     let mut found = RoaringBitmap::new();
     for (from, part) in (0..).step_by(AT_ONCE).zip(list.chunks(AT_ONCE)) {
@@ -241,7 +242,7 @@ mod tests {
                 }
                 slots.set(node, new);
             }
-            // Not each time, so that some are looked up late.
+            // Not every time, so that some are determined late.
             if step > 500 && step % 5 == 0 {
                 let best = Best { sets: SmallVec::from_iter([places[0].at(0, &slots)]) };
                 let start = step % NODES;

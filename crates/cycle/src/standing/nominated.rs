@@ -1,16 +1,16 @@
-//! The nominated pods that count in the verdicts of a class, and where others count for the next pod.
+//! The nominated pods that count in the verdicts of a class, and the nodes where other ones count for the next pod.
 
 use secondmate_framework::{Context, NodeIndex, NominationsCursor};
 use secondmate_model::{Atom, Pod};
 
-/// Which nominated pods counted for the pod that was asked about last.
+/// Which nominated pods counted for the previous pod.
 #[derive(Debug, Default)]
 pub(super) struct Nominated {
-    /// Nobody was nominated at all.
+    /// No pod was nominated at all.
     none: bool,
-    /// How far it has followed the nominations; `None` where these cannot be followed.
+    /// The position in the changes of the nominations up to which it is current; `None` if they cannot be followed.
     cursor: Option<NominationsCursor>,
-    /// Priority of the pod: those count that have no lower one.
+    /// Priority of the pod: nominated pods count unless their priority is lower.
     priority: i32,
 }
 

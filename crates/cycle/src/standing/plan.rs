@@ -1,4 +1,4 @@
-//! Which plugins act on a pod, and whether a class can stand for what they say.
+//! Which plugins act on a pod, and whether a class can keep their answers.
 
 use super::why::Why;
 use crate::panics::run;
@@ -14,32 +14,32 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A filter that looks further than the node, and how it judges groups.
+/// A filter that looks further than the node, and its form that evaluates groups.
 type FilterByGroup<'a> = (&'a At<dyn Filter>, Arc<dyn GroupFilter>);
 
-/// Plugins, and what they read beside the nodes.
+/// A set of plugins, and what they read besides the nodes.
 #[derive(Default)]
 pub(super) struct Reads {
-    /// Filters, a bit for each by its place in the profile.
+    /// The filters, one bit for each by its index in the profile.
     pub(super) filters: u64,
-    /// Scores, likewise.
+    /// The scores, likewise.
     pub(super) scores: u64,
     /// What they read of the pod.
     pub(super) parts: PodParts,
     /// Kinds of objects that they read.
     pub(super) kinds: SmallVec<[ObjectKind; 8]>,
-    /// What those read that tell it for the pod: see [`Reading::key`].
+    /// The keys of those that report what they read for the pod: see [`Reading::key`].
     pub(super) keys: SmallVec<[Option<Arc<dyn Alike>>; 4]>,
 }
 
 impl Reads {
-    /// Another plugin, which reads what it declares.
+    /// Adds a plugin that reads what it declares.
     pub(super) fn add_declared(&mut self, declared: &Declaration) {
         self.parts = self.parts | declared.pod;
         self.add_kinds(&declared.objects);
     }
 
-    /// Another plugin, which tells what it reads for this pod.
+    /// Adds a plugin that reports what it reads for this pod.
     pub(super) fn add_reading(&mut self, reading: &Reading) {
         self.keys.push(reading.key.clone());
         self.add_kinds(&reading.objects);
@@ -56,24 +56,24 @@ impl Reads {
 
 /// The plugins that act on a pod at Filter and Score.
 pub(super) struct Plan<'a> {
-    /// Those that PreFilter and PreScore left on, and what they read.
+    /// Those that PreFilter and PreScore left enabled, and what they read.
     pub(super) reads: Reads,
     /// Whether they read storage that belongs to the node.
     pub(super) storage: bool,
-    /// Nodes on which other pods of the class may stand differently, ascending.
+    /// Nodes that may stand differently for other pods of the class, ascending.
     pub(super) particular: Vec<NodeIndex>,
-    /// What the plugins said that were asked for a reading, by number.
+    /// The answers of the plugins that were asked for a reading, by plugin number.
     readings: SmallVec<[(usize, Option<Reading>); 8]>,
-    /// Filters that look further than the node, by group, in their order.
+    /// Filters that look further than the node, by group, in order.
     pub(super) group_filters: SmallVec<[FilterByGroup<'a>; 1]>,
     /// The numbers of their plugins.
     pub(super) apart: SmallVec<[usize; 2]>,
     pub(super) scorers: SmallVec<[Scorer<'a>; 8]>,
-    /// Plugins for whose score no class can stand, by number: they are asked about the nodes that pass, as on the plain pass.
+    /// Plugins whose score cannot be kept in a class, by number: they are asked about the passing nodes, as on the plain pass.
     pub(super) asked: SmallVec<[usize; 2]>,
-    /// Scores by group, by the number of the plugin.
+    /// Scores by group, by plugin number.
     by_group: SmallVec<[(usize, Arc<dyn GroupScore>); 1]>,
-    /// Plugins whose PreScore had something to say, and the time that all took.
+    /// Plugins whose PreScore did not skip, and the time that all of PreScore took.
     prepared: SmallVec<[&'a PluginRef; 8]>,
     pub(super) took: Duration,
 }
@@ -83,26 +83,26 @@ pub(super) struct Scorer<'a> {
     pub(super) plugin: &'a At<dyn Score>,
     pub(super) weight: i64,
     pub(super) normalization: Normalization,
-    /// The score by group, where it looks further than the node.
+    /// The score by group, if it looks further than the node.
     pub(super) by_group: Option<Arc<dyn GroupScore>>,
 }
 
-/// Which place in a list of plugins a bit stands for.
+/// The bit for an index in a list of plugins.
 pub(super) fn bit(at: usize) -> Result<u64, Why> {
     u32::try_from(at).ok().and_then(|at| 1_u64.checked_shl(at)).ok_or(Why::TooManyPlugins)
 }
 
-/// Whether what the plugin declares to read of the pod can be compared.
+/// Whether the parts of the pod that the plugin declares to read can be compared.
 fn is_comparable(pass: &Pass<'_>, declared: &Declaration) -> bool {
     declared.tells_what_it_reads() && !reads_volumes(pass, declared)
 }
 
-/// Whether it reads volumes that the pod has. Which those are says nothing yet: what counts is behind their claims.
+/// Whether it reads volumes and the pod has any. The volumes themselves say too little: what matters is behind their claims.
 fn reads_volumes(pass: &Pass<'_>, declared: &Declaration) -> bool {
     declared.pod.intersects(PodParts::VOLUMES) && !pass.pod.volumes.is_empty()
 }
 
-/// Whether the plugin's score looks no further than the node for this pod, and at no more of the pod than its parts.
+/// Whether, for this pod, the plugin's score depends only on the node and the pod's parts.
 fn scores_the_node_alone(pass: &Pass<'_>, plugin: &PluginRef) -> bool {
     let declared = pass.profile.declaration(plugin);
     is_comparable(pass, declared)
@@ -110,13 +110,13 @@ fn scores_the_node_alone(pass: &Pass<'_>, plugin: &PluginRef) -> bool {
             || plugin.plugin.score_reach(&pass.cx, pass.pod) == Some(Reach::Node))
 }
 
-/// Whether only the plugin itself knows what becomes of its raw scores.
+/// Whether only the plugin itself knows how to normalise its raw scores.
 fn is_normalized_alone(score: &At<dyn Score>) -> bool {
     score.point.normalization() == Normalization::Own
 }
 
 impl<'a> Plan<'a> {
-    /// The plan for a pod that has been through PreFilter. PreScore is asked, with `scoring` as its state.
+    /// The plan for a pod that has passed PreFilter. PreScore runs, with `scoring` as its state.
     pub(super) fn new(pass: &Pass<'a>, scoring: &mut CycleState) -> Result<Self, Why> {
         let mut plan = Self {
             reads: Reads::default(),
@@ -139,24 +139,24 @@ impl<'a> Plan<'a> {
         Ok(plan)
     }
 
-    /// What the plugin reads for this pod, where it tells that.
+    /// What the plugin reads for this pod, if it reports that.
     pub(super) fn reading(&self, plugin: &PluginRef) -> Option<&Reading> {
         self.readings.iter().find(|(number, _)| *number == plugin.number)?.1.as_ref()
     }
 
-    /// Whether the filters' verdict on a node is the same for every pod that is alike, as long as the node is as it is and the same nominated
-    /// pods count.
+    /// Whether the filters' verdict on a node is the same for every equivalent pod, as long as the node is unchanged and the same
+    /// nominated pods count.
     pub(super) fn judges_by_node_alone(&self) -> bool {
         self.apart.is_empty() && !self.reads_apart()
     }
 
-    /// Whether a plugin told something that it reads for this pod beside the node: storage, say.
+    /// Whether a plugin reported that it reads something besides the node for this pod, such as storage.
     pub(super) fn reads_apart(&self) -> bool {
         let mut told = self.readings.iter().filter_map(|(_, reading)| reading.as_ref());
         told.any(|reading| !reading.is_of_nothing())
     }
 
-    /// Whether the plugin tells what it reads for this pod; the plan has it then.
+    /// Whether the plugin reports what it reads for this pod; if so, the plan keeps it.
     fn has_reading(&mut self, pass: &Pass<'_>, plugin: &PluginRef, point: Point) -> bool {
         if let Some((_, told)) = self.readings.iter().find(|(number, _)| *number == plugin.number) {
             return told.is_some();
@@ -186,7 +186,7 @@ impl<'a> Plan<'a> {
                 self.reads.add_declared(declared);
                 continue;
             }
-            // What comes of both is no verdict of a profile that leaves PreFilter out.
+            // The combined result is not valid for a profile that does not run the plugin's PreFilter.
             let prepared = pass.profile.pre_filter.iter().any(|plugin| plugin.number == filter.number);
             let ask = || filter.point.by_group(&pass.cx, pass.pod).filter(|_| prepared);
             let by_group = run(&filter.name, Point::Filter.name(), None, ask);
@@ -198,14 +198,14 @@ impl<'a> Plan<'a> {
                     Why::Filter(name)
                 });
             };
-            // What it reads of the pod is in there: two pods are alike where it is the same.
+            // It contains what it reads of the pod: two pods are equivalent if it is the same.
             self.group_filters.push((filter, Arc::from(by_group)));
             self.apart.push(filter.number);
         }
         Ok(())
     }
 
-    /// Asks PreScore; returns the plugins that have nothing to say about the pod.
+    /// Runs PreScore; returns the plugins that skip this pod.
     fn pre_score(
         &mut self,
         pass: &Pass<'a>,
@@ -229,11 +229,11 @@ impl<'a> Plan<'a> {
                 }
                 continue;
             }
-            // It does not look at the feasible nodes: so it has declared.
+            // It does not look at the feasible nodes, as it has declared.
             let ask = || plugin.point.pre_score(&pass.cx, scoring, pass.pod, &[]);
             let status = run(&plugin.name, Point::PreScore.name(), None, ask);
             match status.code() {
-                // Asked once more, with the nodes that pass.
+                // Will run once more, with the passing nodes.
                 Code::Success if score.is_some_and(|(score, _)| is_normalized_alone(score)) => {
                     self.asked.push(plugin.number);
                 }
@@ -251,13 +251,13 @@ impl<'a> Plan<'a> {
         Ok(skipped)
     }
 
-    /// Tells the probe of PreScore: where the pod takes the plain pass after all, that asks once more, and tells of it.
+    /// Reports PreScore to the probe. If the pod takes the plain pass after all, that runs PreScore again and reports it.
     pub(super) fn tell(&self, probe: &dyn Probe) {
         self.tell_prepared(probe);
         probe.point_done(Point::PreScore, Code::Success, self.took);
     }
 
-    /// Tells the probe which plugins PreScore has asked so far.
+    /// Reports to the probe for which plugins PreScore has run so far.
     pub(super) fn tell_prepared(&self, probe: &dyn Probe) {
         for plugin in &self.prepared {
             probe.plugin_evaluated(plugin, Point::PreScore, 1);
@@ -273,7 +273,7 @@ impl<'a> Plan<'a> {
             }
             let by_group = self.by_group.iter().find(|(number, _)| *number == plugin.number);
             if let Some((_, by_group)) = by_group {
-                // What it reads of the pod is in there: two pods are alike where it is the same.
+                // It contains what it reads of the pod: two pods are equivalent if it is the same.
                 let by_group = Some(Arc::clone(by_group));
                 self.reads.scores |= bit(at)?;
                 let normalization = Normalization::Own;

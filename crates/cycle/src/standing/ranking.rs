@@ -1,5 +1,6 @@
-//! Where the nodes stand for a class: those that pass in groups of equal traits, ranked inside a group by what is the node's own;
-//! those that do not, by their verdict. Where filters by group come before the verdict, the group has it: theirs may come first.
+//! How the nodes stand for a class: those that pass are in groups of equal traits, ranked inside a group by the node's own score;
+//! those that do not pass are kept by verdict. If filters by group come before the one that gave the verdict, the group keeps it,
+//! because theirs may come first.
 
 use super::members::{Best, Members, NOWHERE, Slots};
 use super::why::Why;
@@ -9,68 +10,68 @@ use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Groups of a class. Above this number choosing among the groups costs as much as a pass over the nodes of a fair cluster.
+/// Maximum number of groups of a class. Above this, choosing among the groups costs as much as a pass over the nodes of a fairly
+/// large cluster.
 const GROUPS_MAX: usize = 4096;
-/// Different verdicts of a class.
+/// Maximum number of distinct verdicts of a class.
 const VERDICTS_MAX: usize = 1024;
 
-/// Places of a class.
+/// Maximum number of places of a class.
 const PLACES_MAX: usize = 1 << 20;
 
-/// Bytes of a node in a class at least: the number of its place, and its share of a bitmap of those among which the choice is made (an array
-/// of 2-byte numbers at most).
+/// Minimum memory per node in a class, in bytes: the number of its place, and its share of a bitmap of the nodes among which the
+/// choice is made (an array of 2-byte numbers at most).
 pub(super) const NODE_BYTES: usize = size_of::<u16>() + 2;
-/// Bytes of a place, in the list and with its group.
+/// Memory per place, in the list and in its group, in bytes.
 const PLACE_BYTES: usize = size_of::<Place>() + 24;
-/// Bytes of a group without its places, in the list and in the map.
+/// Memory per group without its places, in the list and in the map, in bytes.
 const GROUP_BYTES: usize = size_of::<Group>() + size_of::<Kind>() + 32;
-/// Bytes of a verdict.
+/// Memory per verdict, in bytes.
 const VERDICT_BYTES: usize = 256;
 
-/// What the nodes of a group have in common: their coordinates, and the raw scores that are brought into their range over all
-/// feasible nodes.
+/// What the nodes of a group have in common: their coordinates, and the raw scores that are normalised over all feasible nodes.
 pub(super) type Traits = SmallVec<[i64; 4]>;
 
 /// How a node stands.
 #[derive(Debug)]
 pub(super) enum Standing {
-    /// It passes the filters that look no further than the node.
+    /// It passes the filters that look only at the node.
     Fits {
         /// The traits that it shares with its group.
         traits: Traits,
-        /// Weighted sum of the scores that are its own.
+        /// Weighted sum of the node's own scores.
         own: i32,
     },
-    /// It does not, and no filter by group comes first.
+    /// It is rejected, and no filter by group comes first.
     Rejected(Status),
-    /// It does not; but filters by group come first.
+    /// It is rejected, but filters by group come first.
     RejectedLate {
         /// Its coordinates.
         traits: Traits,
         status: Status,
-        /// How many of them come first.
+        /// How many of those come first.
         after: u8,
     },
 }
 
-/// Where nodes stand that are alike: the number of their group with the sum of their own scores, or that of their verdict above
-/// [`REJECTED`].
+/// A place for nodes that are equivalent: the number of their group with the sum of their own scores, or the number of their
+/// verdict above [`REJECTED`].
 #[derive(Debug)]
 struct Place {
     standing: u32,
     own: i32,
-    /// How many they are.
+    /// Number of nodes.
     nodes: u32,
     members: Members,
 }
 
 const REJECTED: u32 = 1 << 31;
 
-/// What tells a group from others.
+/// What distinguishes a group from others.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Kind {
     traits: Traits,
-    /// The verdict of the nodes that filters by group let pass, by number, and how many such filters come first.
+    /// The verdict that the nodes get if the filters by group let them pass, by number, and how many such filters come first.
     late: Option<(u32, u8)>,
 }
 
@@ -82,33 +83,33 @@ struct Group {
     places: BTreeMap<i32, u32>,
 }
 
-/// A verdict of nodes, with the number of nodes that have it.
+/// A verdict on nodes, with the number of nodes that have it.
 #[derive(Debug)]
 struct Verdict {
     status: Status,
     nodes: u32,
-    /// The place of those in no group.
+    /// The place of those nodes that are in no group.
     place: Option<u32>,
 }
 
-/// The nodes of a snapshot as they stand for a class.
+/// The standing of all nodes of a snapshot for a class.
 #[derive(Debug)]
 pub(super) struct Ranking {
     /// Shared with verdicts that were handed out.
     slots: Arc<Slots>,
     places: Vec<Place>,
-    /// Places without nodes, to be used again.
+    /// Places without nodes, for reuse.
     vacant_places: Vec<u32>,
     groups: Vec<Group>,
-    /// Groups without nodes, likewise.
+    /// Groups without nodes, for reuse.
     vacant: Vec<u32>,
     by_kind: FxHashMap<Kind, u32>,
-    /// A verdict that no node has is used again.
+    /// Verdicts that no node has are reused.
     verdicts: Vec<Verdict>,
 }
 
 impl Ranking {
-    /// So many nodes, of which nothing is known yet.
+    /// For this many nodes, about which nothing is known yet.
     pub(super) fn new(nodes: usize) -> Self {
         Self {
             slots: Arc::new(Slots::new(nodes)),
@@ -121,7 +122,7 @@ impl Ranking {
         }
     }
 
-    /// Memory that it takes, at most, in bytes.
+    /// Maximum memory used, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.slots.bytes()
             + self.slots.len() * 2
@@ -130,10 +131,10 @@ impl Ranking {
             + self.verdicts.len() * VERDICT_BYTES
     }
 
-    /// Puts a node where it stands now.
+    /// Places a node according to its current standing.
     ///
     /// # Errors
-    /// There are too many groups, places or verdicts. The ranking is of no use then.
+    /// If there are too many groups, places or verdicts. The ranking is then no longer usable.
     pub(super) fn set(&mut self, node: NodeIndex, standing: Standing) -> Result<(), Why> {
         let old = self.slots.get(node);
         let new = match standing {
@@ -164,7 +165,7 @@ impl Ranking {
         if new == old {
             return Ok(());
         }
-        // In this order a node that is alone in its group and only moves inside of it does not make the group vacant meanwhile.
+        // In this order, a node that is alone in its group and only moves inside of it does not make the group vacant in between.
         self.insert(node, new);
         if old != NOWHERE {
             self.remove(node, old);
@@ -197,7 +198,7 @@ impl Ranking {
         Ok(at)
     }
 
-    /// The place in the group of nodes with this score of their own.
+    /// The place in the group for nodes with this score of their own.
     fn place_in(&mut self, group: u32, own: i32) -> Result<u32, Why> {
         if let Some(place) = self.groups[group as usize].places.get(&own) {
             return Ok(*place);
@@ -240,7 +241,7 @@ impl Ranking {
         Ok(unused.unwrap_or_else(|| u32::try_from(self.verdicts.len() - 1).expect("few verdicts")))
     }
 
-    /// The number of the verdict that the nodes of a place have, if they have one whatever the filters by group say.
+    /// The number of the verdict on the nodes at a place, if it does not depend on the filters by group.
     fn verdict_of(&self, standing: u32) -> Option<u32> {
         if standing & REJECTED != 0 {
             return Some(standing & !REJECTED);
@@ -301,13 +302,13 @@ impl Ranking {
         })
     }
 
-    /// The verdicts of all nodes, of which none passes: these are those of the groups, by number.
+    /// The verdicts on all nodes, if none passes; `of_groups` are those of the groups, by number.
     pub(super) fn verdicts(&self, of_groups: impl Iterator<Item = (usize, Status)>) -> Verdicts {
         let mut groups = vec![(Status::SUCCESS, 0); self.groups.len()];
         for (group, status) in of_groups {
             groups[group] = (status, self.groups[group].nodes);
         }
-        // Those of late verdicts stand with their groups.
+        // Nodes with late verdicts are counted with their groups.
         let in_no_group = |verdict: &Verdict| verdict.place.map_or(0, |at| self.places[at as usize].nodes);
         let alone =
             self.verdicts.iter().map(|verdict| (verdict.status.clone(), in_no_group(verdict) as usize));
@@ -319,7 +320,7 @@ impl Ranking {
         }
     }
 
-    /// The best nodes of these groups, each with its part of the score; and their score.
+    /// The best nodes of these groups, each given with its part of the score; and the best score.
     pub(super) fn best(&self, scores: impl Iterator<Item = (usize, i64)>) -> (i64, Best<'_>) {
         let (mut best, mut places) = (i64::MIN, SmallVec::<[u32; 2]>::new());
         for (group, score) in scores {
@@ -337,7 +338,7 @@ impl Ranking {
         (best, Best { sets: places.iter().map(set).collect() })
     }
 
-    /// Each node with what it has: the number of its group and its own score, or its verdict.
+    /// Each node with its values: the number of its group and its own score, or its verdict.
     pub(super) fn nodes(&self) -> impl Iterator<Item = (NodeIndex, Result<(usize, i32), &Status>)> {
         self.slots.iter().map(|(at, place)| {
             let Place { standing, own, .. } = self.places[place as usize];
@@ -355,13 +356,13 @@ impl Ranking {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct GroupRef<'a> {
     pub(super) traits: &'a Traits,
-    /// The verdict of its nodes, where they do not pass, and how many filters by group come before it.
+    /// The verdict on its nodes, if they do not pass, and how many filters by group come before it.
     pub(super) late: Option<(&'a Status, usize)>,
-    /// How many they are.
+    /// Number of nodes.
     pub(super) nodes: usize,
 }
 
-/// The verdicts of all nodes, as they stand.
+/// The current verdicts on all nodes.
 #[derive(Debug)]
 pub(super) struct Verdicts {
     slots: Arc<Slots>,
@@ -369,7 +370,7 @@ pub(super) struct Verdicts {
     standings: Vec<u32>,
     /// By group, with the number of nodes.
     groups: Vec<(Status, usize)>,
-    /// Of nodes in no group, by number, likewise.
+    /// Verdicts on nodes in no group, by number, with the number of nodes.
     alone: Vec<(Status, usize)>,
 }
 
@@ -392,7 +393,7 @@ impl KeptVerdicts for Verdicts {
     }
 
     fn with_code(&self, code: Code) -> Vec<NodeIndex> {
-        // Nodes are many, what they stand for is little.
+        // There are many nodes, but few things that they can stand for.
         let has_code: Vec<bool> =
             self.standings.iter().map(|standing| self.status_of(*standing).code() == code).collect();
         self.slots.iter().filter(|(_, place)| has_code[*place as usize]).map(|(at, _)| at).collect()
@@ -417,7 +418,7 @@ mod tests {
         ranking.groups().filter(|(_, group)| group.late.is_none()).map(|(_, group)| group.nodes).sum()
     }
 
-    /// The best nodes, in the order from a position on.
+    /// The best nodes, in order from a position on.
     fn best_from(ranking: &Ranking, start: u32) -> (i64, Vec<u32>) {
         let (total, best) = ranking.best(ranking.groups().map(|(at, group)| (at, group.traits[0])));
         let nodes = u32::try_from(ranking.slots.len()).expect("few nodes");

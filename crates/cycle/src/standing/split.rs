@@ -1,5 +1,5 @@
-//! The plugins that act on a pod, told apart by what changes their answers: those that pods on the nodes do not change, and those that
-//! follow from the nodes' rows. Those that judge by group are neither.
+//! The plugins that act on a pod, split by what changes their answers: those that pods on the nodes do not affect, and those that
+//! depend on the nodes' rows. Plugins that evaluate by group are neither.
 
 use super::class::Asker;
 use super::plan::{Reads, Scorer, bit};
@@ -14,11 +14,11 @@ use smallvec::SmallVec;
 type FilterByRow<'s> = (&'s PluginRef, Box<dyn RowFilter + 's>);
 type ScoreByRow<'s> = (&'s PluginRef, Box<dyn RowScore + 's>, i64);
 
-/// The plugins of a pod that judge nodes over columns.
+/// The plugins of a pod that evaluate nodes over columns.
 pub(super) struct Split<'s> {
-    /// What those read that pods on the nodes do not change.
+    /// What those plugins read that pods on the nodes do not affect.
     pub(super) reads: Reads,
-    /// Those among the filters, and among the scores, in their order.
+    /// Those plugins among the filters and among the scores, in order.
     pub(super) filters: SmallVec<[&'s At<dyn Filter>; 8]>,
     pub(super) scorers: SmallVec<[&'s Scorer<'s>; 8]>,
     /// The others, each with the plugin.
@@ -27,7 +27,7 @@ pub(super) struct Split<'s> {
 }
 
 impl<'s> Split<'s> {
-    /// Of a pod for which there is a plan. `None` where a plugin is none of these.
+    /// The split for a pod for which there is a plan. `None` if a plugin belongs to neither.
     pub(super) fn new(asker: &Asker<'s, '_>) -> Result<Option<Self>, Why> {
         let mut split = Self {
             reads: Reads::default(),
@@ -82,7 +82,7 @@ impl<'s> Split<'s> {
         Ok(Some(()))
     }
 
-    /// Whether pods on the nodes do not change what the plugin says. What it reads is taken down then.
+    /// Whether pods on the nodes do not affect the plugin's answers. If so, what it reads is recorded.
     fn takes(&mut self, asker: &Asker<'_, '_>, plugin: &PluginRef) -> bool {
         let declared = asker.pass.profile.declaration(plugin);
         if declared.node.intersects(NodeParts::CHANGED_BY_PODS) {

@@ -5,35 +5,35 @@ use secondmate_model::Atom;
 /// Why a pod took the plain pass.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Why {
-    /// The profile asks for a share of the nodes only.
+    /// The profile looks only at a share of the nodes.
     Share,
-    /// No plugin scores: the first node that passes is taken.
+    /// No plugin scores: the first feasible node is taken.
     NoScores,
-    /// An extender has a say on which node it is.
+    /// An extender influences the choice of the node.
     Extender,
-    /// There are more plugins at one point than a class tells apart.
+    /// There are more plugins at one point than a class can distinguish.
     TooManyPlugins,
-    /// PreFilter rejected the pod, or left a few nodes by name: there is little to look at.
+    /// PreFilter rejected the pod or left only a few nodes by name, so there is little to evaluate.
     FewNodes,
-    /// The pod has volumes of which this plugin does not tell what counts of them: which one is taken for a claim is looked for node by node,
-    /// say.
+    /// The pod has volumes, and this plugin does not report what matters about them, for example because the volume for a claim
+    /// is searched for node by node.
     Volumes(Atom),
-    /// This filter looks further than the node, or at everything of the pod.
+    /// This filter looks further than the node, or reads everything of the pod.
     Filter(Atom),
-    /// No such pod has been seen lately.
+    /// No such pod was seen recently.
     FirstSight,
-    /// A plugin failed, or gave a score out of range: the plain pass says what comes of it.
+    /// A plugin failed or returned a score out of range: the plain pass determines the consequence.
     Failed,
-    /// The nodes that pass fall into too many groups.
+    /// The passing nodes fall into too many groups.
     TooManyGroups,
-    /// The nodes that do not pass have too many different verdicts.
+    /// The rejected nodes have too many distinct verdicts.
     TooManyVerdicts,
-    /// One class needs more memory than all may take.
+    /// A single class would need more than the whole memory budget.
     TooLarge,
 }
 
 impl Why {
-    /// The reason, as the metric has it.
+    /// The reason, as named in the metric.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
@@ -52,7 +52,7 @@ impl Why {
         }
     }
 
-    /// The plugin on whose account, if it was one's.
+    /// The plugin responsible, if there is one.
     #[must_use]
     pub fn plugin(&self) -> Option<&Atom> {
         match self {

@@ -1,4 +1,4 @@
-//! Objects in a line, and a guard with a clock.
+//! Objects in one line each, and a guard with a clock.
 
 use secondmate_guard::{Bind, Found, Guard, Look, Pass, Settled, Standing, Times, Verdict};
 use secondmate_model::{Atom, Node, Pod, Timestamp, Uid, wire};
@@ -58,7 +58,7 @@ fn compile(pod: Value) -> Arc<Pod> {
     Arc::new(Pod::new(&wire).expect("a pod that compiles"))
 }
 
-/// A node such as `n1 cpu=4 mem=8Gi pods=10`. It takes 110 pods unless it says otherwise; `blank`: its kubelet has said nothing yet.
+/// A node such as `n1 cpu=4 mem=8Gi pods=10`. It takes 110 pods unless specified; `blank`: its kubelet has reported nothing yet.
 pub fn node(text: &str) -> Arc<Node> {
     let mut words = text.split_whitespace();
     let name = words.next().expect("a name");
@@ -85,7 +85,7 @@ pub fn uid(name: &str) -> Uid {
     Uid::from(name)
 }
 
-/// A guard whose first lists are in, and the time.
+/// A guard whose initial lists are complete, and the time.
 pub struct Desk {
     pub guard: Guard,
     pub now: Timestamp,
@@ -110,7 +110,7 @@ impl Desk {
         desk
     }
 
-    /// The watch that it belongs to shows the pod.
+    /// The watch that the pod belongs to shows it.
     pub fn see(&mut self, text: &str) -> Option<Settled> {
         let pod = pod(text);
         if pod.node_name.is_some() {
@@ -137,13 +137,13 @@ impl Desk {
         decision.verdict
     }
 
-    /// Asks to bind a pod that waits; `ok`, the word of a pass, or the text of the refusal.
+    /// Asks to bind a waiting pod; returns `ok`, the word of a pass, or the text of the refusal.
     pub fn bind(&mut self, pod: &str, node: &str) -> String {
         let verdict = self.decide(&self.request(pod, node));
         text(&verdict)
     }
 
-    /// The only look that is due.
+    /// The only look that is due, if any.
     pub fn look(&mut self) -> Option<Look> {
         let mut looks = self.guard.looks(self.now, 100);
         assert!(looks.len() <= 1, "{looks:?}");

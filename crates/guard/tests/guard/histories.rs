@@ -1,9 +1,10 @@
-//! Random histories: schedulers that bind at random, an API server that carries binds out late or never, watches that lag.
+//! Random histories: schedulers that bind at random, an API server that carries out binds late or never, watches that lag.
 //!
-//! The test keeps the truth, and beside it what the guard was told, and adds both up from the pods' own numbers:
+//! The test keeps the truth and, separately, what the guard was shown, and adds up both from the pods' own numbers:
 //!
 //! * no kubelet ever has to reject a pod whose bind the guard approved, however late it was carried out and seen;
-//! * the guard refuses nothing that a kubelet would take that has the pods the guard was told of and those it approved.
+//! * the guard refuses nothing that a kubelet would accept that has exactly the pods that the guard was shown and those it
+//!   approved.
 //!
 //! `SEED=17 cargo test -p secondmate-guard --test guard histories` replays one history, `HISTORIES=1000` runs more.
 
@@ -34,7 +35,7 @@ impl Pod {
     }
 }
 
-/// Whether a kubelet with these pods takes one more.
+/// Whether a kubelet with these pods accepts one more.
 fn takes<'a>(on_node: impl Iterator<Item = &'a Pod>, pod: &Pod) -> bool {
     let (mut cpu, mut pods, mut free) = (0, 0, true);
     for other in on_node {
@@ -52,7 +53,7 @@ enum Told {
     OffNode(String),
 }
 
-/// A bind on its way through the API server.
+/// A bind in progress at the API server.
 struct UnderWay {
     due: Timestamp,
     pod: String,
@@ -66,13 +67,13 @@ struct World {
     now: Timestamp,
     /// The truth, by name (which is the UID).
     pods: BTreeMap<String, Pod>,
-    /// What the watches have not told yet: of waiting pods, and of pods on nodes.
+    /// What the watches have not shown yet: of waiting pods, and of pods on nodes.
     lines: [VecDeque<Told>; 2],
     under_way: Vec<UnderWay>,
-    /// What the guard was told of pods on nodes, and what it approved and was not told of.
+    /// What the guard was shown of pods on nodes, and what it approved and has not been shown.
     seen: BTreeMap<String, Pod>,
     approved: BTreeMap<(String, usize), Pod>,
-    /// Binds past the guard happen too.
+    /// Whether there are binds that bypass the guard.
     past: bool,
     created: usize,
     counts: [usize; 2],
@@ -145,7 +146,7 @@ impl World {
         }
     }
 
-    /// A scheduler asks, and asks for no pod whose last request has not ended.
+    /// A scheduler asks, but not for a pod whose last request has not ended.
     fn ask(&mut self) {
         let Some(name) = self.any_name(|pod| pod.node.is_none()) else { return };
         if self.under_way.iter().any(|other| other.pod == name) {
@@ -175,7 +176,7 @@ impl World {
                 assert!(!fits, "a kubelet would take it: {refusal}");
                 self.counts[1] += 1;
             }
-            // Only the watch of waiting pods is behind.
+            // Only the watch of waiting pods lags.
             Verdict::Passed(pass) => panic!("{pass:?}"),
         }
     }
@@ -201,7 +202,7 @@ impl World {
         self.lines[1].push_back(Told::OnNode(pod));
     }
 
-    /// Time has passed: binds are carried out, and the guard looks after its approvals.
+    /// Time has passed: binds are carried out, and the guard checks on its approvals.
     fn pass(&mut self) {
         let now = self.now;
         let (due, later) = std::mem::take(&mut self.under_way).into_iter().partition(|bind| bind.due <= now);
@@ -230,7 +231,7 @@ impl World {
             }
         }
         if self.guard.expire(now) > 0 {
-            // Only what was never carried out lasts so long without a sign.
+            // Only binds that were never carried out last this long without a sign.
             self.approved
                 .retain(|(name, node), _| self.pods.get(name).is_some_and(|pod| pod.node == Some(*node)));
         }
@@ -255,7 +256,7 @@ impl World {
         }
     }
 
-    /// Everything is told, and everything unseen is looked at: nothing is held for nobody.
+    /// Everything is shown, and everything unseen is looked at: no room is held needlessly.
     fn end(&mut self) {
         self.under_way.clear();
         for _ in 0..100 {
@@ -273,7 +274,7 @@ impl World {
     }
 }
 
-/// A number of the environment. One that cannot be read is no reason to run something else than was asked for.
+/// A numeric environment variable. An invalid value is an error, so that nothing is run other than what was asked for.
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var_os(name)?;
     let number = text.to_str().and_then(|text| text.parse().ok());
@@ -296,7 +297,7 @@ fn histories(past: bool) {
         counts = [counts[0] + world.counts[0], counts[1] + world.counts[1]];
     }
     println!("{} approved, {} refused", counts[0], counts[1]);
-    // One history that is repeated may have fewer.
+    // A single repeated history may have fewer.
     let least = if number("SEED").is_some() { 0 } else { 100 };
     assert!(counts.iter().all(|count| *count > least), "{counts:?}");
 }

@@ -1,4 +1,4 @@
-//! What becomes of an approval.
+//! The outcomes of an approval.
 
 use crate::fixture::*;
 use secondmate_guard::{Found, Settled};
@@ -11,7 +11,7 @@ fn a_second_request_of_a_pod_takes_the_place_of_the_first() {
     assert_eq!(desk.bind("a", "n1"), "ok", "its own room");
     assert_eq!(desk.guard.unseen(), 1);
     assert_eq!(desk.bind("b", "n2"), "ok");
-    // One that is refused changes nothing: the first may still be carried out.
+    // A refused request changes nothing: the first bind may still be carried out.
     assert!(desk.bind("b", "n1").contains("default/a was bound"));
     assert!(desk.bind("a", "n2").contains("default/b was bound"));
     assert_eq!(desk.guard.unseen(), 2);
@@ -41,15 +41,15 @@ fn a_request_for_another_node_leaves_the_first_one_its_room_until_that_is_looked
     assert_eq!(desk.see("a cpu=1 on=n1"), Some(Settled::Seen(Duration::from_secs(2))));
     assert_eq!(desk.guard.unseen(), 0);
     assert_eq!(desk.bind("b", "n2"), "ok");
-    // The second was.
+    // The second was carried out.
     let mut desk = moved();
     assert_eq!(desk.see("a cpu=1 on=n2"), Some(Settled::Seen(Duration::ZERO)));
     assert_eq!((desk.bind("b", "n1"), desk.guard.unseen()), ("ok".to_owned(), 1));
-    // It comes back to the first: that is one request again.
+    // It returns to the first node: that is one request again.
     let mut desk = moved();
     assert_eq!((desk.bind("a", "n1"), desk.guard.unseen()), ("ok".to_owned(), 2));
     assert!(desk.bind("b", "n2").contains("default/a was bound"));
-    // Nobody can say.
+    // The outcome cannot be determined.
     let mut desk = moved();
     desk.wait_ms(60_000);
     assert_eq!(desk.guard.expire(desk.now), 2);
@@ -85,7 +85,7 @@ fn who_asks_again_and_again_in_vain_does_not_hold_the_room_for_ever() {
             desk.wait_ms(250);
         }
         assert!(free_ms > 30_000, "every {every_ms} ms: free for {free_ms} ms of two minutes");
-        // Once it is seen, all is forgotten.
+        // Once it is seen, everything is forgotten.
         desk.see("a cpu=1 on=n1");
         desk.guard.off_node(&uid("a"));
         assert_eq!(desk.bind("a", "n1"), "ok");
@@ -157,7 +157,7 @@ fn where_binds_are_slow_it_takes_longer_to_say_that_one_was_not_carried_out() {
             Some(given_back_after_s / 3),
             "one was seen after {seen_after_s} s"
         );
-        // Two minutes later nobody remembers.
+        // Two minutes later it is forgotten.
         desk.wait_ms(120_000);
         desk.bind("a", "n1");
         assert_eq!(gives_back(&mut desk), Some(3));

@@ -1,4 +1,4 @@
-//! Who passes, who is refused, and what the refused are told.
+//! Which requests pass, which are refused, and the text of the refusals.
 
 use crate::fixture::*;
 use secondmate_guard::{Bind, Standing, Verdict};
@@ -15,7 +15,7 @@ fn a_refusal_says_what_is_missing_and_who_was_first() {
         desk.bind("team-a/web-7", "n1"),
         "node n1 has no room for team-a/web-7: Insufficient cpu (200m asked, 3900m of 4000m bound); default/api-3 was bound by default-scheduler 40 ms ago"
     );
-    // What is seen on the node instead of only approved is counted once.
+    // A pod that is seen on the node after it was approved is counted once.
     desk.see("api-3 cpu=200m on=n1");
     desk.wait_ms(3000);
     assert_eq!(
@@ -82,10 +82,10 @@ fn it_is_never_stricter_than_a_kubelet() {
         &[
             "ended cpu=1 on=n1",
             "a cpu=1",
-            // A kubelet ignores extended resources that its node does not offer; huge pages are none.
+            // A kubelet ignores extended resources that its node does not offer; huge pages are not extended resources.
             "b gpu=1",
             "c hugepages=2Mi",
-            // What asks for nothing of a resource is not refused for it, however full it is.
+            // A pod that requests none of a resource is not refused because of it, however full it is.
             "d",
         ],
     );
@@ -106,7 +106,7 @@ fn what_a_resource_claim_may_stand_for_is_not_counted() {
         &["old gpu=1 on=n1", "a class=1", "b gpu=1", "c gpu=1", "d gpu=1 claim=example.com/gpu"],
     );
     assert_eq!(desk.bind("a", "n1"), "ok");
-    // Its device plugin has left, and the claim may have been made just now.
+    // Its device plugin is gone, and the claim may have just been created.
     assert_eq!(desk.bind("b", "gone"), "ok");
     assert!(desk.bind("c", "n1").contains("Insufficient example.com/gpu (1 asked, 1 of 1 bound)"));
     assert_eq!(desk.bind("d", "n1"), "ok");
@@ -131,7 +131,7 @@ fn of_a_pod_that_is_resized_what_the_kubelet_has_allocated_counts() {
         desk.bind("b", "n1"),
         "node n1 has no room for default/b: Insufficient cpu (1m asked, 1000m of 1000m bound); default/a was bound by default-scheduler 0 ms ago"
     );
-    // The kubelet has granted it: no approval for later comers now.
+    // The kubelet has granted it: from now on, no approval for later arrivals.
     desk.see("grows cpu=900m allocated=900m on=n1");
     desk.see("a cpu=500m on=n1");
     desk.guard.off_node(&uid("a"));
@@ -155,7 +155,7 @@ fn what_is_not_known_passes() {
     assert_eq!(desk.bind("nobody", "n1"), "unknown-pod");
     assert_eq!(desk.bind("a", "nowhere"), "unknown-node");
     assert_eq!(desk.bind("b", "new"), "unknown-node");
-    // It is counted: when the node is known, so is who is on it.
+    // It is counted: when the node becomes known, so are the pods on it.
     desk.guard.node(node("nowhere cpu=8"));
     desk.see("c cpu=1");
     assert!(desk.bind("c", "nowhere").contains("8000m of 8000m bound"));
@@ -178,7 +178,7 @@ fn a_guard_that_does_not_lead_or_is_behind_passes_everything_and_keeps_count() {
 fn what_the_api_server_refuses_by_itself_takes_no_room() {
     let mut desk =
         Desk::new(&["n1 cpu=1"], &["bound cpu=1 on=n2", "stops cpu=1 stop", "ended cpu=1 end", "a cpu=1"]);
-    // Old news that comes late: it is still shown as waiting.
+    // Stale information that arrives late: it is still shown as waiting.
     desk.see("bound cpu=1");
     assert_eq!(desk.bind("bound", "n1"), "moot");
     assert_eq!(desk.bind("stops", "n1"), "moot");
@@ -212,7 +212,7 @@ fn a_dry_run_is_answered_and_counts_nothing() {
     assert_eq!(desk.bind("a", "n1"), "ok");
     let bind = dry(&desk, "b");
     assert!(matches!(desk.decide(&bind), Verdict::Refused(_)));
-    // Nor does it take anything back.
+    // Nor does it revoke anything.
     let bind = dry(&desk, "a");
     assert_eq!(desk.decide(&bind), Verdict::Approved);
     assert_eq!(desk.guard.unseen(), 1);

@@ -1,4 +1,4 @@
-//! The kinds of objects that scheduling reads: where each is served, and how it is compiled. One table for all.
+//! The kinds of objects that scheduling reads: where each is served and how it is compiled, in one table.
 
 use super::{Object, OwnKind, PersistentVolume, PersistentVolumeClaim, StorageClass};
 use crate::wire;
@@ -30,7 +30,7 @@ impl ApiResource {
     pub const NODES: Self =
         Self { group: "", version: "v1", kind: "Node", plural: "nodes", namespaced: false };
 
-    /// Group and version as `apiVersion` has them.
+    /// Group and version in the form of `apiVersion`.
     #[must_use]
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {
@@ -57,8 +57,8 @@ impl fmt::Display for ApiResource {
     }
 }
 
-/// What an object is decoded from. Pods, nodes and the kinds of [`ObjectKind`] are decoded in this crate, so that the code for it is
-/// compiled once, and not in each crate that reads objects.
+/// What an object is decoded from. Pods, nodes and the kinds of [`ObjectKind`] are decoded in this crate, so that their decoding
+/// code is compiled once and not in each crate that reads objects.
 #[derive(Clone, Copy, Debug)]
 pub enum Source<'a> {
     /// JSON text.
@@ -87,10 +87,10 @@ impl<'a> TryFrom<&'a [u8]> for Source<'a> {
 }
 
 impl Source<'_> {
-    /// Decodes anything.
+    /// Decodes a value of any type.
     ///
     /// # Errors
-    /// It is not of this type.
+    /// If the source is not a valid `T`.
     pub fn decode<T: DeserializeOwned>(self) -> Result<T, serde_json::Error> {
         match self {
             Self::Text(text) => serde_json::from_str(text),
@@ -101,7 +101,7 @@ impl Source<'_> {
     /// Decodes a pod.
     ///
     /// # Errors
-    /// It is none.
+    /// If it is not a pod.
     pub fn pod(self) -> Result<wire::Pod, serde_json::Error> {
         self.decode_as_text()
     }
@@ -109,26 +109,27 @@ impl Source<'_> {
     /// Decodes a node.
     ///
     /// # Errors
-    /// It is none.
+    /// If it is not a node.
     pub fn node(self) -> Result<wire::Node, serde_json::Error> {
         self.decode_as_text()
     }
 
-    /// As [`Self::decode`], by way of text where it is a tree: what is as large as a pod need not be compiled for both.
+    /// Like [`Self::decode`], but a tree is converted to text first, so that code for types as large as a pod is not generated
+    /// for both.
     fn decode_as_text<T: DeserializeOwned>(self) -> Result<T, serde_json::Error> {
         let tree = match self {
             Self::Text(text) => return serde_json::from_str(text),
             Self::Tree(tree) => tree.to_string(),
         };
         serde_json::from_str(&tree).map_err(|error| {
-            // A place in that text is of no use to anybody.
+            // The position within that text would help nobody.
             let message = error.to_string();
             serde_json::Error::custom(message.rsplit_once(" at line ").map_or(&*message, |(what, _)| what))
         })
     }
 }
 
-/// One line a kind: its name here, where it is served, the wire type, how it is compiled.
+/// One line per kind: its name here, where it is served, the wire type, and how it is compiled.
 macro_rules! kinds {
     ($($kind:ident: $group:literal $version:literal $name:literal $plural:literal $scope:ident,
         $wire:ty, $compile:expr;)*) => {
@@ -137,17 +138,17 @@ macro_rules! kinds {
         #[allow(missing_docs, reason = "each is the kind of its name")]
         pub enum ObjectKind {
             $($kind,)*
-            /// A kind that a plugin reads as a type of its own.
+            /// A kind that a plugin reads as its own type.
             Own(OwnKind),
         }
 
-        /// Their positions.
+        /// Positions of the kinds.
         enum Position {
             $($kind,)*
         }
 
         impl ObjectKind {
-            /// All of them that the in-tree plugins read.
+            /// All kinds that the in-tree plugins read.
             pub const ALL: &[Self] = &[$(Self::$kind,)*];
 
             /// Its position in [`Self::ALL`], or the plugin's own kind.
@@ -173,10 +174,10 @@ macro_rules! kinds {
                 }
             }
 
-            /// Decodes and compiles an object of this kind; its metadata comes with it.
+            /// Decodes and compiles an object of this kind, and returns its metadata with it.
             ///
             /// # Errors
-            /// It cannot be decoded. What is wrong inside of it is kept in the object for those whom it concerns.
+            /// If it cannot be decoded. Problems inside the object are kept in it, for the code that they concern.
             pub fn compile<'a>(
                 self,
                 source: impl Into<Source<'a>>,

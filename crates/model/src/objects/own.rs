@@ -1,5 +1,5 @@
-//! Kinds that a plugin reads as a type of its own: custom resources, what the in-tree plugins do not read of other kinds, and what an
-//! endpoint outside the API answered.
+//! Kinds that a plugin reads as its own type: custom resources, fields of other kinds that the in-tree plugins do not read, and
+//! answers of an endpoint outside the API.
 
 use super::{ApiResource, NameParts, ObjectKind, ObjectName};
 use crate::{Atom, Timestamp, wire};
@@ -14,11 +14,11 @@ use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Group of the kinds that are polled from an endpoint instead of watched: no API server serves it.
+/// Group of the kinds that are polled from an endpoint instead of watched; no API server serves it.
 const POLLED_GROUP: &str = "polled.secondmate.dev";
 
 impl ApiResource {
-    /// What an endpoint outside the API answers, under this name. It stands in dumps as an object of this kind.
+    /// What an endpoint outside the API answers, under this name. Dumps show it as an object of this kind.
     #[must_use]
     pub const fn polled(kind: &'static str) -> Self {
         Self { group: POLLED_GROUP, version: "v1", kind, plural: kind, namespaced: false }
@@ -31,19 +31,19 @@ impl ApiResource {
     }
 }
 
-/// A type of a plugin's own, made of the objects of one kind.
+/// A plugin's own type, made from the objects of one kind.
 ///
-/// The objects are watched, whatever other plugins make of the same kind. They are decoded off the scheduling thread; one that cannot
-/// be decoded is left out, and told with the error, as every object that cannot be understood.
+/// The objects are watched, regardless of how other plugins read the same kind. They are decoded off the scheduling thread; one
+/// that cannot be decoded is left out and reported with the error, like every object that cannot be compiled.
 pub trait PluginObject: DeserializeOwned + Send + Sync + 'static {
     /// Where the API serves the kind, or [`ApiResource::polled`].
     const API: ApiResource;
 
-    /// Makes the value of an object's JSON (`apiVersion`, `kind`, `metadata` and the rest), or of what an endpoint answered. What the
-    /// plugin asks for in each cycle is best worked out here. The same text has to make the same value.
+    /// Makes the value from an object's JSON (`apiVersion`, `kind`, `metadata` and the rest), or from an endpoint's answer.
+    /// Derive here what the plugin needs in each cycle. The same text must always give the same value.
     ///
     /// # Errors
-    /// It cannot be understood. A panic is an error too.
+    /// If it cannot be decoded. A panic counts as an error too.
     fn decode(json: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(json)
     }
@@ -51,7 +51,7 @@ pub trait PluginObject: DeserializeOwned + Send + Sync + 'static {
 
 type Decode = fn(&str) -> Result<Arc<dyn Any + Send + Sync>, serde_json::Error>;
 
-/// What there is to know of a [`PluginObject`] type.
+/// What is known about a [`PluginObject`] type.
 struct Type {
     api: ApiResource,
     id: TypeId,
@@ -61,10 +61,10 @@ struct Type {
     events: [String; 3],
 }
 
-/// All types that were named so far: as many as the program has plugins that read kinds of their own.
+/// All types named so far: as many as the program has plugins that read their own kinds.
 static TYPES: Mutex<Vec<&'static Type>> = Mutex::new(Vec::new());
 
-/// A kind of objects, read as a type of a plugin's own.
+/// A kind of objects that is read as a plugin's own type.
 #[derive(Clone, Copy)]
 pub struct OwnKind(&'static Type);
 
@@ -91,7 +91,7 @@ impl OwnKind {
         Self(new)
     }
 
-    /// Where it is served.
+    /// Where the kind is served.
     #[must_use]
     pub const fn api(self) -> ApiResource {
         self.0.api
@@ -109,7 +109,7 @@ impl OwnKind {
         [&self.0.events[0], &self.0.events[1], &self.0.events[2]]
     }
 
-    /// Decodes an object of a watch, or the [envelope](Self::envelope) of what an endpoint answered.
+    /// Decodes a watched object, or the [envelope](Self::envelope) of an endpoint's answer.
     pub(super) fn compile(self, text: &str) -> Result<(OwnObject, wire::ObjectMeta), serde_json::Error> {
         if self.api().is_polled() {
             let Envelope { metadata, value } = serde_json::from_str(text)?;
@@ -127,16 +127,16 @@ impl OwnKind {
         Ok((object, metadata))
     }
 
-    /// What an endpoint answered, under this name.
+    /// An endpoint's answer as an object with this name.
     ///
     /// # Errors
-    /// It cannot be understood.
+    /// If it cannot be decoded.
     pub fn answered(self, name: &str, json: &str, at: Timestamp) -> Result<OwnObject, serde_json::Error> {
         let name = ObjectName { namespace: Atom::default(), name: name.into() };
         Ok(OwnObject { kind: self, name, value: self.decode(json)?, at })
     }
 
-    /// What an endpoint answered, as it stands in a dump. `at` is RFC 3339.
+    /// An endpoint's answer in the form that dumps use. `at` is RFC 3339.
     #[must_use]
     pub fn envelope(self, name: &str, value: &serde_json::Value, at: &str) -> serde_json::Value {
         let api = self.api();
@@ -146,7 +146,7 @@ impl OwnKind {
         })
     }
 
-    /// A plugin's code runs here, in a task that others depend on.
+    /// Plugin code runs here, in a task that others depend on.
     fn decode(self, json: &str) -> Result<Arc<dyn Any + Send + Sync>, serde_json::Error> {
         let decoded = catch_unwind(AssertUnwindSafe(|| (self.0.decode)(json)));
         decoded.unwrap_or_else(|_| {
@@ -186,7 +186,7 @@ impl fmt::Debug for OwnKind {
     }
 }
 
-/// What an endpoint answered, in a dump.
+/// An endpoint's answer in a dump.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     metadata: EnvelopeMeta,
@@ -201,7 +201,7 @@ struct EnvelopeMeta {
     creation_timestamp: String,
 }
 
-/// An object of a kind that a plugin reads as a type of its own.
+/// An object of a kind that a plugin reads as its own type.
 #[derive(Clone)]
 pub struct OwnObject {
     kind: OwnKind,
@@ -223,19 +223,19 @@ impl OwnObject {
         &self.name
     }
 
-    /// The value, where it is of this type.
+    /// The value, if it is of this type.
     #[must_use]
     pub fn get<T: PluginObject>(&self) -> Option<&T> {
         self.value.downcast_ref()
     }
 
-    /// When the core was told of it.
+    /// When the core received it.
     #[must_use]
     pub fn at(&self) -> Timestamp {
         self.at
     }
 
-    /// The same, told at this time.
+    /// The same object, received at this time.
     #[must_use]
     pub fn told_at(mut self, at: Timestamp) -> Self {
         self.at = at;
@@ -243,7 +243,7 @@ impl OwnObject {
     }
 }
 
-/// The same object, not an equal one: what is inside cannot be compared.
+/// Equal only if it is the same object: the values inside cannot be compared.
 impl PartialEq for OwnObject {
     fn eq(&self, other: &Self) -> bool {
         (self.kind, &self.name, self.at) == (other.kind, &other.name, other.at)
@@ -301,20 +301,20 @@ impl<'a, T: PluginObject> Own<'a, T> {
         self.find((namespace, name))?.get()
     }
 
-    /// A cluster-scoped object, or what an endpoint answered.
+    /// A cluster-scoped object, or an endpoint's answer.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<&'a T> {
         self.get(&Atom::default(), name)
     }
 
-    /// When the core was told of this version of a cluster-scoped object, or of this answer of an endpoint. Its age is
-    /// `cx.now.since(at)`; a plugin whose verdict depends on that does not reach only as far as the node.
+    /// When the core received this version of a cluster-scoped object, or this answer of an endpoint. Its age is
+    /// `cx.now.since(at)`; a plugin whose verdict depends on the age must not declare that its verdict depends on the node alone.
     #[must_use]
     pub fn told_at(&self, name: &str) -> Option<Timestamp> {
         Some(self.find((&Atom::default(), name))?.at)
     }
 
-    /// All of them, in the order of their names.
+    /// All of them, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&'a ObjectName, &'a T)> + use<'a, T> {
         let objects = self.table.into_iter().flat_map(|table| &table.objects);
         objects.filter_map(|(name, object)| Some((name, object.get()?)))
@@ -332,7 +332,7 @@ impl<'a, T: PluginObject> Own<'a, T> {
         self.len() == 0
     }
 
-    /// Grows with each change of one of them: what was worked out from them is good as long as it stays the same.
+    /// Grows with each change of one of them: anything derived from them stays valid as long as it is the same.
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.table.map_or(0, |table| table.epoch)
@@ -351,7 +351,7 @@ impl ObjectKind {
         Self::Own(OwnKind::of::<T>())
     }
 
-    /// The kind, where a plugin reads it as a type of its own.
+    /// The kind, if a plugin reads it as its own type.
     #[must_use]
     pub fn as_own(self) -> Option<OwnKind> {
         if let Self::Own(kind) = self { Some(kind) } else { None }
@@ -376,7 +376,7 @@ mod tests {
             ApiResource { group: "acme.com", version: "v1", kind: "Rack", plural: "racks", namespaced: true };
     }
 
-    /// The same kind as another type, and one that panics.
+    /// The same kind as another type, which panics.
     #[derive(Deserialize)]
     struct Brittle {}
     impl PluginObject for Brittle {

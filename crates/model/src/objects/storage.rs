@@ -8,7 +8,7 @@ use crate::quantity::Quantity;
 use crate::{Atom, wire};
 use std::collections::BTreeSet;
 
-/// The deprecated annotation that names the class of a volume or claim; it goes before the field.
+/// The deprecated annotation that names the class of a volume or claim; it takes precedence over the field.
 const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
 
 /// A PersistentVolume.
@@ -26,7 +26,7 @@ pub struct PersistentVolume {
     pub annotations: wire::StringMap,
     /// Being deleted.
     pub deleting: bool,
-    /// Capacity; zero where absent or unparsable.
+    /// Capacity; zero if absent or unparsable.
     pub capacity: Quantity,
     /// Access modes.
     pub access_modes: Box<[Atom]>,
@@ -34,13 +34,13 @@ pub struct PersistentVolume {
     pub claim_ref: Option<wire::ObjectReference>,
     /// Class. The deprecated annotation takes precedence.
     pub storage_class: Atom,
-    /// The same as `spec` has it, whatever the annotation says: scores go by that.
+    /// The class in `spec`, ignoring the annotation: scoring uses this one.
     pub spec_class: Atom,
     /// `volumeMode: Block`.
     pub block: bool,
     /// Volume attributes class; absent and empty mean the same.
     pub attributes_class: Option<Atom>,
-    /// Where it can be reached from.
+    /// Which nodes can access it.
     pub node_affinity: Option<NodeSelector>,
     /// CSI driver and handle.
     pub csi: Option<(Atom, Box<str>)>,
@@ -113,11 +113,11 @@ pub struct PersistentVolumeClaim {
     pub access_modes: Box<[Atom]>,
     /// Selector over volumes: absent matches all.
     pub selector: Option<Result<LabelSelector, SelectorError>>,
-    /// Size asked for; zero where none is given.
+    /// Requested size; zero if none is given.
     pub request: Quantity,
     /// Whether a size is given.
     pub has_request: bool,
-    /// Bound volume; empty where none.
+    /// Bound volume; empty if unbound.
     pub volume_name: Box<str>,
     /// Class as written; absent differs from empty. The deprecated annotation takes precedence.
     pub storage_class: Option<Atom>,
@@ -161,7 +161,7 @@ impl PersistentVolumeClaim {
     }
 }
 
-/// A requirement of an allowed topology: the label's value is one of these.
+/// A requirement of an allowed topology: the label has one of these values.
 pub type TopologyRequirement = (Atom, Box<[Atom]>);
 
 /// A StorageClass.
@@ -171,12 +171,12 @@ pub struct StorageClass {
     pub name: Atom,
     /// Provisioner.
     pub provisioner: Atom,
-    /// Driver whose volumes the class makes: the provisioner, or the CSI driver that took its place. None for in-tree
+    /// Driver that provisions the volumes of the class: the provisioner, or the CSI driver that replaced it. `None` for in-tree
     /// plugins whose volumes the scheduler does not count.
     pub driver: Option<Atom>,
-    /// Binding mode; `None` where the object has none, which only unchecked objects do.
+    /// Binding mode; `None` if the object has none, which happens only with objects that no API server has validated.
     pub wait_for_first_consumer: Option<bool>,
-    /// Where volumes may be provisioned: alternatives of requirements that all hold; empty means everywhere.
+    /// Where volumes may be provisioned: alternatives, each a list of requirements that must all hold. Empty means everywhere.
     pub allowed_topologies: Box<[Box<[TopologyRequirement]>]>,
 }
 
@@ -245,7 +245,7 @@ impl CsiNode {
 pub struct CsiDriver {
     /// Publishes capacities.
     pub publishes_capacity: bool,
-    /// Pods with its volumes go only to nodes on which it is installed.
+    /// Pods with its volumes go only to nodes where it is installed.
     pub must_be_installed: bool,
 }
 
@@ -265,11 +265,11 @@ impl CsiDriver {
 pub struct StorageCapacity {
     /// Class.
     pub storage_class: Atom,
-    /// Nodes that it is for; absent means none.
+    /// Nodes that it applies to; absent means none.
     pub node_topology: Option<Result<LabelSelector, SelectorError>>,
-    /// What is left.
+    /// Remaining capacity.
     pub capacity: Option<Quantity>,
-    /// Largest volume that can be made: `maximumVolumeSize`, else `capacity`.
+    /// Largest volume that can be provisioned: `maximumVolumeSize`, else `capacity`.
     pub limit: Option<Quantity>,
 }
 

@@ -1,17 +1,18 @@
-//! Which claims, volumes and attachments belong together, and what of storage has changed lately: from both follows which nodes a change
-//! concerns.
+//! Which claims, volumes and attachments belong together, and which storage objects changed recently. Together they tell which
+//! nodes a change concerns.
 
 use super::{Object, ObjectName, PersistentVolume, PersistentVolumeClaim};
 use crate::Atom;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Changes of storage that are remembered. Who has not looked for longer takes everything for changed.
+/// Maximum number of storage changes that are remembered. A reader that is further behind has to assume that everything has
+/// changed.
 pub const STORAGE_CHANGES_MAX: usize = 1 << 14;
 
-/// Something of storage that has changed.
+/// A storage object that changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StorageChange {
-    /// Something that belongs to a node: its CSINode, or what is attached to it.
+    /// Something that belongs to a node: its CSINode, or an attachment to it.
     OfNode(Atom),
     /// A PersistentVolumeClaim.
     Claim(ObjectName),
@@ -19,16 +20,16 @@ pub enum StorageChange {
     Volume(Box<str>),
 }
 
-/// The index. Its owner tells it of each object that comes and goes.
+/// The index. Its owner reports each object that is added or removed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct StorageIndex {
     /// Claims by the volume that they name.
     claims_by_volume: BTreeMap<Box<str>, BTreeSet<ObjectName>>,
-    /// Volumes by the CSI handle that they have, in-tree ones by that of their migration.
+    /// Volumes by CSI handle; in-tree volumes by the handle that migration gives them.
     volumes_by_handle: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
-    /// Names of attachments by the volume.
+    /// Names of attachments by volume.
     attachments_by_volume: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
-    /// The latest last.
+    /// Latest last.
     changes: VecDeque<StorageChange>,
     /// Number of changes so far.
     changed: u64,
@@ -69,7 +70,7 @@ fn take<T: Ord + std::borrow::Borrow<Q>, Q: Ord + ?Sized>(
 }
 
 impl StorageIndex {
-    /// An object is there now.
+    /// An object was added.
     pub(super) fn came(&mut self, object: &Object) {
         match object {
             Object::PersistentVolumeClaim(claim) => {
@@ -92,7 +93,7 @@ impl StorageIndex {
         self.log(object);
     }
 
-    /// An object is gone, or another stands in its place.
+    /// An object was removed or is about to be replaced.
     pub(super) fn went(&mut self, object: &Object) {
         match object {
             Object::PersistentVolumeClaim(claim) => {

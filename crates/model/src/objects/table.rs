@@ -1,4 +1,4 @@
-//! All of them together, by name.
+//! All objects together, by name.
 
 use super::own::OwnTable;
 use super::storage_index::{StorageChange, StorageIndex};
@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 /// All objects but pods and nodes, by name. Iteration is in name order.
 ///
-/// The maps are there to be read. Whoever changes them does so by [`Objects::apply`] and [`Objects::remove`], which keep the
-/// indexes right.
+/// The maps are public for reading only. Change them through [`Objects::apply`] and [`Objects::remove`], which keep the indexes
+/// consistent.
 #[derive(Clone, Debug, Default)]
 pub struct Objects {
     /// Labels of the namespaces.
@@ -52,13 +52,13 @@ pub struct Objects {
     capacities_by_class: BTreeMap<Atom, BTreeSet<ObjectName>>,
     /// Attachments by node.
     attachments_by_node: BTreeMap<Atom, BTreeSet<Box<str>>>,
-    /// What belongs together of storage, and what of it has changed.
+    /// Which storage objects belong together, and which of them changed recently.
     storage: StorageIndex,
     /// Number of changes.
     changes: u64,
     /// Number of changes by kind.
     epochs: [u64; ObjectKind::ALL.len()],
-    /// What plugins read as types of their own, a table for each type: no more than a handful.
+    /// What plugins read as their own types, one table per type: a handful at most.
     own: Vec<OwnTable>,
 }
 
@@ -88,17 +88,17 @@ impl Objects {
         names.filter_map(|name| self.volume_attachments.get(name))
     }
 
-    /// The claims that name the volume, whether it is theirs or not.
+    /// The claims that name the volume, whether it is bound to them or not.
     pub fn claims_of_volume<'a>(&'a self, volume: &str) -> impl Iterator<Item = &'a ObjectName> + use<'a> {
         self.storage.claims_of(volume)
     }
 
-    /// Names of the volumes with this CSI handle, of whatever driver, and of the in-tree ones whose migration has it.
+    /// Names of the volumes with this CSI handle, of any driver, including in-tree volumes that migration gives this handle.
     pub fn volumes_with_handle<'a>(&'a self, handle: &str) -> impl Iterator<Item = &'a str> + use<'a> {
         self.storage.volumes_with(handle)
     }
 
-    /// Where the volume is attached.
+    /// The attachments of the volume.
     pub fn attachments_of_volume<'a>(
         &'a self,
         volume: &str,
@@ -106,20 +106,20 @@ impl Objects {
         self.storage.attachments_of(volume).filter_map(|name| self.volume_attachments.get(name))
     }
 
-    /// Number of changes of claims, volumes, attachments and CSINodes so far.
+    /// Total number of changes of claims, volumes, attachments and CSINodes.
     #[must_use]
     pub fn storage_changed(&self) -> u64 {
         self.storage.changed()
     }
 
-    /// The changes of claims, volumes, attachments and CSINodes since there were so many, the latest last. `None` where they are not known
-    /// any more.
+    /// The changes of claims, volumes, attachments and CSINodes since the total was `changed`, latest last. `None` if they are no
+    /// longer known.
     #[must_use]
     pub fn storage_changes_since(&self, changed: u64) -> Option<impl Iterator<Item = &StorageChange>> {
         self.storage.changes_since(changed)
     }
 
-    /// Grows with each change of an object.
+    /// Grows with each change of any object.
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.changes
@@ -140,13 +140,13 @@ impl Objects {
         Own::new(self.own.iter().find(|table| table.is_of::<T>()))
     }
 
-    /// The kinds that plugins read as types of their own, with the number of objects of each, sorted.
+    /// The kinds that plugins read as their own types, with the number of objects of each, sorted.
     #[must_use]
     pub fn own_counts(&self) -> BTreeMap<OwnKind, usize> {
         self.own.iter().map(|table| (table.kind, table.objects.len())).collect()
     }
 
-    /// Notes a change of an object of the kind.
+    /// Records a change of an object of the kind.
     fn changed(&mut self, kind: ObjectKind) {
         self.changes += 1;
         match kind.position() {
@@ -163,8 +163,8 @@ impl Objects {
         &mut self.own[at]
     }
 
-    /// Adds or replaces an object; returns the one that stood there before. One that is as before is no change: a status that nobody reads,
-    /// or what a list shows again.
+    /// Adds or replaces an object and returns the previous one. An equal object is not a change, for example after an update of a
+    /// status that nobody reads, or when a list shows it again.
     pub fn apply(&mut self, object: Object) -> Option<Object> {
         if self.has(&object) {
             return Some(object);
@@ -179,7 +179,7 @@ impl Objects {
         self.put(object).or(old)
     }
 
-    /// Whether the object stands there as it is.
+    /// Whether exactly this object is present.
     fn has(&self, object: &Object) -> bool {
         match object {
             Object::Namespace(n, v) => self.namespaces.get(n) == Some(v),
@@ -196,7 +196,7 @@ impl Objects {
             Object::StorageCapacity(n, v) => self.storage_capacities.get(n) == Some(v),
             Object::VolumeAttachment(n, v) => self.volume_attachments.get(n) == Some(v),
             Object::DeviceClass(n, v) => self.device_classes.get(n) == Some(v),
-            // What is inside cannot be compared: only the same value, told at the same time, is known to be no other.
+            // The values inside cannot be compared: only the same value, received at the same time, is known to be unchanged.
             Object::Own(object) => {
                 let table = self.own.iter().find(|table| table.kind == object.kind());
                 table.and_then(|table| table.objects.get(object.name())) == Some(object)
@@ -257,7 +257,7 @@ impl Objects {
         }
     }
 
-    /// Removes an object; returns it where it was there.
+    /// Removes an object and returns it if it existed.
     pub fn remove(&mut self, kind: ObjectKind, name: &ObjectName) -> Option<Object> {
         let gone = self.take(kind, name)?;
         self.changed(kind);

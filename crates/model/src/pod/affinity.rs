@@ -23,21 +23,20 @@ pub struct Affinity {
     pub required_anti_affinity: Box<[PodAffinityTerm]>,
     /// Preferred pod anti-affinity.
     pub preferred_anti_affinity: Box<[WeightedPodAffinityTerm]>,
-    /// Why some of the four lists could not be compiled, with the list's name before it; such a list is empty, as upstream
-    /// has it.
+    /// Why some of the four lists could not be compiled, prefixed with the list's name; such a list is empty, as upstream.
     pub errors: Box<[SelectorError]>,
 }
 
 /// A pod affinity term.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PodAffinityTerm {
-    /// Pods meant.
+    /// Selects pods.
     pub selector: LabelSelector,
-    /// Namespaces meant by name, sorted; the pod's own where neither names nor a selector are given.
+    /// Selected namespaces by name, sorted; the pod's own if neither names nor a selector are given.
     pub namespaces: Box<[Atom]>,
-    /// Namespaces meant by label.
+    /// Selected namespaces by label.
     pub namespace_selector: LabelSelector,
-    /// Node label that makes the domain.
+    /// Node label that defines the domains.
     pub topology_key: Atom,
 }
 
@@ -66,11 +65,11 @@ impl PodAffinityTerm {
         })
     }
 
-    /// Whether the term means the pod; `namespace_labels` are those of the pod's namespace.
+    /// Whether the term selects the pod; `namespace_labels` are those of the pod's namespace.
     #[must_use]
     #[inline]
     pub fn matches(&self, pod: &Pod, namespace_labels: &Labels) -> bool {
-        // Most terms are about other pods of the same namespace.
+        // Most terms concern other pods of the same namespace.
         self.selector.matches(&pod.labels)
             && (self.namespaces.contains(&pod.namespace) || self.namespace_selector.matches(namespace_labels))
     }
@@ -110,7 +109,7 @@ impl Affinity {
     }
 }
 
-/// A list that compiled, or an empty one and the error.
+/// The compiled list, or an empty one while the error is recorded.
 fn kept<T: Default>(list: &str, result: Result<T, SelectorError>, errors: &mut Vec<SelectorError>) -> T {
     result.unwrap_or_else(|error| {
         errors.push(SelectorError(format!("{list}: {error}").into()));

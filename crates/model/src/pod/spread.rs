@@ -3,14 +3,14 @@
 use crate::labels::{LabelSelector, Labels, Requirement, SelectorError};
 use crate::{Atom, wire};
 
-/// What to do where a constraint cannot be met.
+/// What to do if a constraint cannot be satisfied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WhenUnsatisfiable {
     /// Reject the node.
     DoNotSchedule,
     /// Score the node lower.
     ScheduleAnyway,
-    /// Neither: no API server stores it, and the constraint does nothing.
+    /// Neither: no API server stores such a value, and the constraint has no effect.
     Unknown,
 }
 
@@ -19,13 +19,13 @@ pub enum WhenUnsatisfiable {
 pub struct SpreadConstraint {
     /// Largest skew allowed.
     pub max_skew: i32,
-    /// Node label that makes the domain.
+    /// Node label that defines the domains.
     pub topology_key: Atom,
     /// Hard or soft.
     pub when_unsatisfiable: WhenUnsatisfiable,
-    /// Pods counted, with `matchLabelKeys` worked in; or why the selector is invalid.
+    /// Pods to count, with `matchLabelKeys` merged in; or why the selector is invalid.
     pub selector: Result<LabelSelector, SelectorError>,
-    /// Fewest domains; 1 where absent.
+    /// Minimum number of domains; 1 if absent.
     pub min_domains: i32,
     /// Nodes that the pod's node affinity excludes do not count (the default).
     pub honor_node_affinity: bool,

@@ -10,7 +10,7 @@ pub struct Volume {
     pub name: Box<str>,
     /// Source.
     pub source: VolumeSource,
-    /// What CSI migration makes of the source, where it is one of an in-tree plugin.
+    /// The result of CSI migration, if the source is that of an in-tree plugin.
     pub migration: Option<Box<InlineMigration>>,
 }
 
@@ -78,12 +78,12 @@ pub enum VolumeSource {
         /// Read only.
         read_only: bool,
     },
-    /// An inline Azure file share or vSphere volume: of these only the migration matters.
+    /// An inline Azure file share or vSphere volume: only its migration matters.
     OtherInTree,
 }
 
 impl Volume {
-    /// Compiles a volume; `None` where scheduling does not read its source.
+    /// Compiles a volume; `None` if scheduling does not read its source.
     #[must_use]
     pub fn new(volume: &wire::Volume) -> Option<Self> {
         let source = if let Some(s) = &volume.persistent_volume_claim {
@@ -120,7 +120,7 @@ impl Volume {
         Some(Self { name: volume.name.clone(), source, migration })
     }
 
-    /// Whether it is an inline volume that counts for a CSI driver.
+    /// Whether it is an inline volume that counts toward a CSI driver's limit.
     #[must_use]
     pub fn is_attachable_inline(&self) -> bool {
         self.migration.as_ref().is_some_and(|migration| migration.handle.is_some())

@@ -1,4 +1,4 @@
-//! Exact amounts of several resources, from which the integers are made.
+//! Exact amounts of several resources, from which the integers are computed.
 
 use super::{AMOUNT_MAX, ResourceError, Resources, is_scalar_resource_name, parse};
 use crate::quantity::Quantity;
@@ -9,7 +9,7 @@ pub(super) const CPU: usize = 0;
 pub(super) const MEMORY: usize = 1;
 const EPHEMERAL_STORAGE: usize = 2;
 
-/// Amounts by resource. Whether a resource is named at all is kept: a missing one takes a default, one of 0 does not.
+/// Amounts by resource. A missing resource is distinguished from an amount of 0: only a missing one gets a default.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Amounts {
     pub(super) native: [Option<Quantity>; 3],
@@ -18,7 +18,8 @@ pub(super) struct Amounts {
 }
 
 impl Amounts {
-    /// Reads a list. `path` names it in an error. Names that are neither native nor scalar are left out, unread.
+    /// Reads a list. `path` locates it in an error. Names that are neither native nor scalar are ignored, and their quantities
+    /// are not parsed.
     pub(super) fn read(list: &wire::ResourceList, path: fmt::Arguments<'_>) -> Result<Self, ResourceError> {
         let mut amounts = Self::default();
         for (name, text) in list {
@@ -40,7 +41,7 @@ impl Amounts {
         self.native.iter().all(Option::is_none) && self.scalars.is_empty()
     }
 
-    /// Keeps what may be asked for at the level of the pod: CPU, memory and huge pages.
+    /// Keeps only what can be requested at the pod level: CPU, memory and huge pages.
     pub(super) fn pod_level(mut self) -> Self {
         self.native[EPHEMERAL_STORAGE] = None;
         self.scalars.retain(|(name, _)| name.as_str().starts_with("hugepages-"));
@@ -51,12 +52,12 @@ impl Amounts {
         self.combine(other, Quantity::saturating_add);
     }
 
-    /// Raises each amount to the other one, where that is greater.
+    /// Raises each amount to the other one if that is greater.
     pub(super) fn raise(&mut self, other: &Self) {
         self.combine(other, Quantity::max);
     }
 
-    /// Takes over the amounts that the other names.
+    /// Overwrites amounts with those that the other contains.
     pub(super) fn replace(&mut self, other: &Self) {
         self.combine(other, |_, amount| amount);
     }
@@ -79,12 +80,12 @@ impl Amounts {
         }
     }
 
-    /// The integers, as upstream has them: an amount that does not fit comes out as something else.
+    /// The integers, computed as upstream does: an amount that does not fit overflows.
     pub(super) fn to_resources(&self) -> Resources {
         self.convert(Quantity::milli_value, Quantity::value)
     }
 
-    /// The integers, none beyond [`AMOUNT_MAX`].
+    /// The integers, clamped to [`AMOUNT_MAX`].
     pub(super) fn to_bounded_resources(&self) -> Resources {
         let (most_milli, most) = (Quantity::from_milli(AMOUNT_MAX), Quantity::from_units(AMOUNT_MAX));
         self.convert(

@@ -1,4 +1,4 @@
-//! What one pod asks for, in each of the ways in which kube-scheduler counts it.
+//! What one pod requests, in each of the ways in which kube-scheduler counts it.
 //!
 //! Upstream: `component-helpers/resource` (the sum over containers, overhead, in-place resize), `NodeInfo`'s pod resources in
 //! `pkg/scheduler/framework/types.go`, and `plugins/noderesources`, all of 1.37.
@@ -11,28 +11,29 @@ use smallvec::SmallVec;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-/// CPU that a container without a CPU request counts for where a default is wanted, in milli-CPU.
+/// Default CPU of a container without a CPU request, where a default applies, in milli-CPU.
 pub const DEFAULT_MILLI_CPU_REQUEST: i64 = 100;
-/// Memory that a container without a memory request counts for where a default is wanted, in bytes.
+/// Default memory of a container without a memory request, where a default applies, in bytes.
 pub const DEFAULT_MEMORY_REQUEST: i64 = 200 * 1024 * 1024;
 
-/// What one pod asks for. Overhead is included in all of them.
+/// What one pod requests. All values include the overhead.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PodRequests {
-    /// What NodeResourcesFit's filter compares: as the spec says, requests of the whole pod before those of its containers.
-    /// Never negative.
+    /// What NodeResourcesFit's filter compares: the requests of the spec, where those of the whole pod override those of its
+    /// containers. Never negative.
     pub filter: Resources,
-    /// What the pod takes on its node (`NodeInfo.Requested`), and what NodeResourcesBalancedAllocation adds: as `filter`, but
-    /// during a resize of a running pod the most that may be in use.
+    /// What the pod uses on its node (`NodeInfo.Requested`), and what NodeResourcesBalancedAllocation adds: like `filter`, but
+    /// during a resize of a running pod the maximum that may be in use.
     pub on_node: Resources,
-    /// What the kubelet has allocated, where that is not `on_node`: only that counts when the kubelet admits another pod. During a
-    /// resize, schedulers count the most that may be in use.
+    /// What the kubelet has allocated, if that differs from `on_node`. The kubelet counts only this when it admits another pod,
+    /// whereas schedulers count the maximum that may be in use during a resize.
     pub allocated: Option<Box<Resources>>,
-    /// What NodeResourcesFit's scorer adds: containers of the spec only, with the defaults where one names no CPU or memory.
+    /// What NodeResourcesFit's scorer adds: only the containers of the spec, with defaults for those without a CPU or memory
+    /// request.
     pub scoring: Resources,
-    /// CPU that the pod takes for scoring others (`NodeInfo.NonZeroRequested`): as `on_node` with the default.
+    /// The pod's CPU when other pods are scored (`NodeInfo.NonZeroRequested`): like `on_node`, with the default.
     pub non_zero_milli_cpu: i64,
-    /// Memory that the pod takes for scoring others (`NodeInfo.NonZeroRequested`): as `on_node` with the default.
+    /// The pod's memory when other pods are scored (`NodeInfo.NonZeroRequested`): like `on_node`, with the default.
     pub non_zero_memory: i64,
 }
 
@@ -45,7 +46,7 @@ impl PodRequests {
         Ok(Self::read(pod)?.0)
     }
 
-    /// The same, and where an amount is beyond [`AMOUNT_MAX`](super::AMOUNT_MAX) also with it bounded.
+    /// Like [`Self::of`], and if an amount exceeds [`AMOUNT_MAX`](super::AMOUNT_MAX), also with the amounts clamped.
     ///
     /// # Errors
     /// If a quantity that counts does not parse.
@@ -113,14 +114,14 @@ impl PodRequests {
         let (non_zero_milli_cpu, non_zero_memory) = match &pod_level {
             None if !resized => (scoring.milli_cpu, scoring.memory),
             None => cpu_and_memory(on_node_sum(Defaults::BOTH)),
-            // Where the pod as a whole asks for something, only what nobody names gets a default; overhead names it too.
+            // If there are pod-level requests, only what nothing names gets a default; overhead counts as naming it.
             Some(_) => match Defaults::missing_in(on_node_amounts) {
                 Defaults::NONE => (on_node.milli_cpu, on_node.memory),
                 defaults => cpu_and_memory(on_node_sum(defaults)),
             },
         };
 
-        // Upstream fills the filter's vector through a maximum with 0.
+        // Upstream computes the filter's vector through a maximum with 0.
         let mut filter = if resized { integers(&filter) } else { on_node.clone() };
         filter.milli_cpu = filter.milli_cpu.max(0);
         filter.memory = filter.memory.max(0);
@@ -132,7 +133,7 @@ impl PodRequests {
     }
 }
 
-/// Which resources of a container get a default where it does not name them.
+/// Which resources of a container get a default if it does not request them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Defaults {
     cpu: bool,
@@ -169,13 +170,13 @@ struct Containers {
 }
 
 struct InitContainer {
-    /// Runs on beside the app containers.
+    /// Keeps running beside the app containers.
     sidecar: bool,
     requests: Amounts,
 }
 
 impl Containers {
-    /// As the spec says.
+    /// The requests of the spec.
     fn read(pod: &wire::Pod) -> Result<Self, ResourceError> {
         let mut containers = Self { app: SmallVec::new(), init: Vec::new() };
         for (index, container) in pod.spec.containers.iter().enumerate() {
@@ -190,7 +191,7 @@ impl Containers {
         Ok(containers)
     }
 
-    /// The same containers with other requests; `of` is given the name of each and its requests by the spec.
+    /// The same containers with other requests; `of` is given each name and the requests of its spec.
     fn with_requests<'a>(&'a self, pod: &wire::Pod, of: impl Fn(&str, &'a Amounts) -> Amounts) -> Self {
         let app = pod.spec.containers.iter().zip(&self.app).map(|(container, own)| of(&container.name, own));
         let init = pod.spec.init_containers.iter().zip(&self.init).map(|(container, own)| InitContainer {
@@ -200,7 +201,7 @@ impl Containers {
         Self { app: app.collect(), init: init.collect() }
     }
 
-    /// The most that the containers need at one time: while an init container runs, it and the sidecars before it; later the
+    /// The maximum that the containers need at one time: an init container and the sidecars before it while it runs; later, the
     /// app containers and all sidecars.
     fn sum(&self, defaults: Defaults) -> Amounts {
         let mut sum = Amounts::default();
@@ -232,29 +233,28 @@ impl Containers {
     }
 }
 
-/// What the kubelet says about a resize of a container.
+/// What the kubelet reports about a resize of a container.
 #[derive(Default)]
 struct Reported {
-    /// Granted, perhaps not in effect yet.
+    /// Granted, possibly not in effect yet.
     allocated: Option<Amounts>,
     /// In effect now.
     actuated: Option<Amounts>,
 }
 
-/// The requests of a pod that is on a node, where its status says something else than its spec. Each is a sum over the whole
-/// pod, and the most of them counts.
+/// The requests of a pod on a node whose status differs from its spec. Each is a sum over the whole pod, and the greatest counts.
 struct Running {
     allocated: Part,
     actuated: Part,
-    /// The node can never grant what the spec asks for, so that does not count.
+    /// The node can never grant what the spec requests, so the spec does not count.
     infeasible: bool,
 }
 
 /// One of the two sums of the status.
 enum Part {
-    /// Told for each container.
+    /// Reported per container.
     Containers(Containers),
-    /// Told for the pod as a whole.
+    /// Reported for the pod as a whole.
     Pod(Amounts),
 }
 
@@ -275,7 +275,7 @@ impl Part {
 }
 
 impl Running {
-    /// `None` where the status changes nothing.
+    /// `None` if the status changes nothing.
     fn read(pod: &wire::Pod, specified: &Containers) -> Result<Option<Self>, ResourceError> {
         let infeasible = is_resize_infeasible(pod);
         let actuated = pod.status.resources.as_ref().and_then(|resources| resources.requests.as_ref());
@@ -316,7 +316,7 @@ impl Running {
 }
 
 impl Reported {
-    /// By container. Of several statuses of one name the first counts, and those of app containers come first.
+    /// By container name. Of several statuses with the same name, the first counts; those of app containers come first.
     fn of(pod: &wire::Pod) -> Result<BTreeMap<&str, Self>, ResourceError> {
         let mut reported = BTreeMap::new();
         let lists = [
@@ -341,17 +341,17 @@ impl Reported {
     }
 }
 
-/// Requests of the pod as a whole: they replace the sum over its containers.
+/// Pod-level requests: they replace the sum over the containers.
 struct PodLevel {
     specified: Amounts,
-    /// As the status says too, where it reports resources of the pod.
+    /// Combined with the status, if it reports pod-level resources.
     effective: Option<Amounts>,
-    /// What the kubelet has allocated, where the status says so.
+    /// What the kubelet has allocated, if the status says so.
     allocated: Option<Amounts>,
 }
 
 impl PodLevel {
-    /// `None` where the pod as a whole asks for nothing that can be asked for at its level.
+    /// `None` if nothing is requested that can be requested at the pod level.
     fn read(pod: &wire::Pod) -> Result<Option<Self>, ResourceError> {
         let Some(resources) = &pod.spec.resources else { return Ok(None) };
         let specified =
@@ -384,7 +384,7 @@ fn is_sidecar(container: &wire::Container) -> bool {
     container.restart_policy.as_deref() == Some("Always")
 }
 
-/// Whether the kubelet has said that the node can never grant the resize. The first condition of the type decides,
+/// Whether the kubelet has said that the node can never grant the resize. Upstream looks at the first condition of the type,
 /// whatever its status.
 fn is_resize_infeasible(pod: &wire::Pod) -> bool {
     let condition = pod.status.conditions.iter().find(|condition| *condition.kind == *"PodResizePending");

@@ -1,4 +1,4 @@
-//! Quantities against what the real `resource.Quantity` (apimachinery 0.36.3, x86-64) says.
+//! Quantities compared with the real `resource.Quantity` (apimachinery 0.36.3, x86-64).
 
 use super::QuantityError::{Form, Number, Suffix};
 use super::{Quantity, QuantityError};
@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 /// `Value()` and `MilliValue()`.
 type Values = (i64, i64);
 
-/// Text; `Value()` and `MilliValue()`, or the kind of the error.
+/// Text, and its `Value()` and `MilliValue()` or the kind of the error.
 #[rustfmt::skip]
 const PARSED: &[(&str, Result<Values, QuantityError>)] = &[
     ("", Err(Form)),
@@ -167,7 +167,7 @@ const PARSED: &[(&str, Result<Values, QuantityError>)] = &[
     ("1¹", Err(Form)),
 ];
 
-/// Texts; value and milli-value of their sum, of the first less all others, and of their maximum.
+/// Texts; then value and milli-value of their sum, of the first minus all others, and of their maximum.
 #[rustfmt::skip]
 const COMBINED: &[(&[&str], Values, Values, Values)] = &[
     (&["100m", "250m", "1500u"], (1, 352), (-1, -152), (1, 250)),

@@ -41,7 +41,8 @@ fn requests_of_pods_are_those_of_upstream() {
 }
 const ROWS: usize = 86;
 
-/// Of a pod whose container asks for `specified`, by its status: allocated and actuated, for the container or for the whole pod.
+/// A pod whose container requests `specified`, with a status that reports allocated and actuated resources for the container or
+/// for the whole pod.
 #[test]
 fn what_a_kubelet_has_allocated_is_kept_where_it_is_not_what_schedulers_count() {
     let container = r#"[{"name":"a","resources":{"requests":{"cpu":"2"}}}]"#;
@@ -50,7 +51,7 @@ fn what_a_kubelet_has_allocated_is_kept_where_it_is_not_what_schedulers_count() 
         ("", "{}".to_owned(), 2000, None),
         ("", of_container(r#""allocatedResources":{"cpu":"2"}"#), 2000, None),
         ("", of_container(r#""allocatedResources":{"cpu":"500m"}"#), 2000, Some(500)),
-        // It shrinks: less is allocated than is in use.
+        // Shrinking: less is allocated than is in use.
         (
             "",
             of_container(r#""allocatedResources":{"cpu":"2"},"resources":{"requests":{"cpu":"3"}}"#),
@@ -136,7 +137,7 @@ fn allocatable_keeps_native_and_scalar_names_and_the_number_of_pods() {
     assert_eq!(&*error.path, r#"status.allocatable["pods"]"#);
 }
 
-/// Name, whether it is extended, whether it is scalar: as upstream says.
+/// Name, whether it is extended, and whether it is scalar, according to upstream.
 #[test]
 fn names_are_told_apart_as_upstream_does() {
     let long = |n: usize| "x".repeat(n);
@@ -237,7 +238,7 @@ fn amounts_beyond_all_bounds_are_bounded_where_that_is_wanted() {
         ("8", "64Gi", (8_000, 64 << 30), (8_000, 64 << 30)),
         // 2^62 thousandths: three of them overflow.
         ("4611686018427387.904", "1", (1 << 62, 1), (most, 1)),
-        // It comes out as nothing at all.
+        // It overflows to 0.
         ("8E", "1", (0, 1), (most, 1)),
         ("1", "8E", (1_000, 8_000_000_000_000_000_000), (1_000, most)),
         ("1", "1Pi", (1_000, most), (1_000, most)),

@@ -12,7 +12,7 @@ pub struct MetadataOnly {
     pub metadata: ObjectMeta,
 }
 
-/// `v1.Service` or `v1.ReplicationController`: both select by a plain map.
+/// `v1.Service` or `v1.ReplicationController`: the selector of both is a plain map.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, rename_all = "camelCase")]
 pub struct MapSelecting {
@@ -67,12 +67,12 @@ pub struct PodDisruptionBudgetStatus {
     /// Disruptions allowed now.
     #[serde(deserialize_with = "null_default")]
     pub disruptions_allowed: i32,
-    /// Pods whose eviction was granted and not yet seen, by name.
+    /// Names of the pods whose eviction was granted but not yet observed.
     #[serde(deserialize_with = "null_default")]
     pub disrupted_pods: BTreeMap<Box<str>, serde_json::Value>,
 }
 
-/// `resource.k8s.io` DeviceClass: the extended resource that it stands for.
+/// `resource.k8s.io` DeviceClass, read for the extended resource that it names.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, rename_all = "camelCase")]
 pub struct DeviceClass {

@@ -1,9 +1,8 @@
 //! Slim wire types: what the API server's JSON is decoded into.
 //!
-//! They name only the fields that scheduling reads, so decoding skips the rest (managed fields, environment
-//! variables, probes) without allocating. Decoding is lenient about absent fields, as Kubernetes' own decoder is; what is
-//! wrong inside a field (a quantity that does not parse, an unknown operator) is found when the object is compiled, where the
-//! error can name the object.
+//! They contain only the fields that scheduling reads, so decoding skips the rest (managed fields, environment variables, probes)
+//! without allocating. Decoding is lenient about absent fields, like Kubernetes' own decoder. Invalid field values (a quantity
+//! that does not parse, an unknown operator) are found when the object is compiled, where the error can name the object.
 
 mod cluster;
 mod node;
@@ -18,12 +17,12 @@ pub use storage::*;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 
-/// A string map as it stands on the wire, in key order.
+/// A string map as decoded, in key order.
 pub type StringMap = BTreeMap<Box<str>, Box<str>>;
 /// Requests, limits, capacities: resource name to quantity text.
 pub type ResourceList = BTreeMap<Box<str>, QuantityText>;
 
-/// A quantity as written: parsed when the object is compiled.
+/// A quantity as written; it is parsed when the object is compiled.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct QuantityText(pub Box<str>);
 
@@ -55,7 +54,7 @@ impl<'de> Deserialize<'de> for QuantityText {
     }
 }
 
-/// `null` where a list, map or string is expected means absent, as in Kubernetes' decoder.
+/// `null` in place of a list, map or string means absent, as in Kubernetes' decoder.
 pub(crate) fn null_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,

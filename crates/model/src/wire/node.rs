@@ -25,6 +25,8 @@ pub struct NodeSpec {
     /// Taints.
     #[serde(deserialize_with = "null_default")]
     pub taints: Vec<Taint>,
+    /// How pods may be preempted here when a pod is resized in place. It is compared, not read.
+    pub pod_preemption_policy: Option<serde_json::Value>,
 }
 
 /// `v1.Taint`.
@@ -46,7 +48,7 @@ pub struct Taint {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, rename_all = "camelCase")]
 pub struct NodeStatus {
-    /// What pods may use; absent on a node that no kubelet has reported yet.
+    /// What pods may use; absent on a node for which no kubelet has reported yet.
     pub allocatable: Option<ResourceList>,
     /// Images on the node.
     #[serde(deserialize_with = "null_default")]

@@ -3,7 +3,9 @@
 use super::{
     LabelSelector, NodeSelector, NodeSelectorTerm, ObjectMeta, ResourceList, StringMap, null_default,
 };
-use serde::Deserialize;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use std::fmt;
 
 /// `v1.Pod`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -24,7 +26,7 @@ pub struct PodSpec {
     /// Name of the node once bound.
     #[serde(deserialize_with = "null_default")]
     pub node_name: Box<str>,
-    /// The scheduler that the pod asks for; empty means `default-scheduler`.
+    /// The scheduler that the pod specifies; empty means `default-scheduler`.
     #[serde(deserialize_with = "null_default")]
     pub scheduler_name: Box<str>,
     /// Priority; absent means 0.
@@ -38,12 +40,15 @@ pub struct PodSpec {
     /// Init containers and sidecars.
     #[serde(deserialize_with = "null_default")]
     pub init_containers: Vec<Container>,
+    /// Ephemeral containers.
+    #[serde(deserialize_with = "null_default")]
+    pub ephemeral_containers: Vec<EphemeralContainer>,
     /// Overhead of the runtime class.
     #[serde(deserialize_with = "null_default")]
     pub overhead: ResourceList,
     /// Pod-level resources.
     pub resources: Option<ResourceRequirements>,
-    /// Node labels that must be equal.
+    /// Node labels that must match.
     #[serde(deserialize_with = "null_default")]
     pub node_selector: StringMap,
     /// Affinity.
@@ -68,7 +73,7 @@ pub struct PodSpec {
     pub host_network: bool,
     /// `false`: the pod runs in a user namespace.
     pub host_users: Option<bool>,
-    /// Operating system the pod is made for.
+    /// Operating system that the pod is made for.
     pub os: Option<Named>,
     /// Restart policy.
     #[serde(deserialize_with = "null_default")]
@@ -104,9 +109,58 @@ pub struct Container {
     pub ports: Vec<ContainerPort>,
     /// `Always` on an init container makes it a sidecar.
     pub restart_policy: Option<Box<str>>,
-    /// Rules on how to restart this container by its exit code.
+    /// Rules for restarting this container depending on its exit code.
     #[serde(deserialize_with = "null_default")]
     pub restart_policy_rules: Vec<ContainerRestartRule>,
+    /// Where volumes are mounted.
+    #[serde(deserialize_with = "null_default")]
+    pub volume_mounts: VolumeMounts,
+}
+
+/// `v1.EphemeralContainer`: only its mounts are read.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct EphemeralContainer {
+    /// Where volumes are mounted.
+    #[serde(deserialize_with = "null_default")]
+    pub volume_mounts: VolumeMounts,
+}
+
+/// A list of `v1.VolumeMount`. All that is read of it is one bit, so that the many mounts of a pod take no memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct VolumeMounts {
+    /// At least one of them has `bindMountOptions`.
+    pub have_bind_options: bool,
+}
+
+impl<'de> Deserialize<'de> for VolumeMounts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(VolumeMountsVisitor)
+    }
+}
+
+struct VolumeMountsVisitor;
+
+impl<'de> Visitor<'de> for VolumeMountsVisitor {
+    type Value = VolumeMounts;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of volume mounts")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<VolumeMounts, A::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct VolumeMount {
+            #[serde(default, deserialize_with = "null_default")]
+            bind_mount_options: Vec<IgnoredAny>,
+        }
+        let mut mounts = VolumeMounts::default();
+        while let Some(mount) = list.next_element::<VolumeMount>()? {
+            mounts.have_bind_options |= !mount.bind_mount_options.is_empty();
+        }
+        Ok(mounts)
+    }
 }
 
 /// `v1.ContainerRestartRule`: only the action is read.
@@ -125,7 +179,7 @@ pub struct ResourceRequirements {
     /// Requests.
     #[serde(deserialize_with = "null_default")]
     pub requests: ResourceList,
-    /// Limits: read for extenders' managed resources only.
+    /// Limits. Not read: the API server adds a request for each limit of an extended resource.
     #[serde(deserialize_with = "null_default")]
     pub limits: ResourceList,
     /// Claims of dynamic resource allocation.
@@ -137,7 +191,7 @@ pub struct ResourceRequirements {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ContainerPort {
-    /// Port on the host; 0 where none is wanted.
+    /// Port on the host; 0 if none is requested.
     #[serde(deserialize_with = "null_default")]
     pub host_port: i32,
     /// Address on the host.
@@ -217,14 +271,14 @@ pub struct PodAffinity {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PodAffinityTerm {
-    /// Pods meant; absent matches none.
+    /// Selects pods; absent matches none.
     pub label_selector: Option<LabelSelector>,
-    /// Namespaces meant, by name.
+    /// Selected namespaces by name.
     #[serde(deserialize_with = "null_default")]
     pub namespaces: Vec<Box<str>>,
-    /// Namespaces meant, by label; empty matches all.
+    /// Selected namespaces by label; empty matches all.
     pub namespace_selector: Option<LabelSelector>,
-    /// Node label that makes the domain.
+    /// Node label that defines the domains.
     #[serde(deserialize_with = "null_default")]
     pub topology_key: Box<str>,
 }
@@ -247,21 +301,21 @@ pub struct TopologySpreadConstraint {
     /// Largest skew allowed.
     #[serde(deserialize_with = "null_default")]
     pub max_skew: i32,
-    /// Node label that makes the domain.
+    /// Node label that defines the domains.
     #[serde(deserialize_with = "null_default")]
     pub topology_key: Box<str>,
     /// `DoNotSchedule` or `ScheduleAnyway`.
     #[serde(deserialize_with = "null_default")]
     pub when_unsatisfiable: Box<str>,
-    /// Pods counted; absent matches none.
+    /// Pods to count; absent matches none.
     pub label_selector: Option<LabelSelector>,
-    /// Fewest domains.
+    /// Minimum number of domains.
     pub min_domains: Option<i32>,
     /// `Honor` (the default) or `Ignore`.
     pub node_affinity_policy: Option<Box<str>>,
     /// `Honor` or `Ignore` (the default).
     pub node_taints_policy: Option<Box<str>>,
-    /// Label keys whose values of the pod itself narrow the selector.
+    /// Label keys whose values, taken from the pod itself, narrow the selector.
     #[serde(deserialize_with = "null_default")]
     pub match_label_keys: Vec<Box<str>>,
 }
@@ -432,7 +486,7 @@ pub struct PodStatus {
     /// Phase.
     #[serde(deserialize_with = "null_default")]
     pub phase: Box<str>,
-    /// Node that a scheduler has promised to the pod.
+    /// Node that the pod is nominated to.
     #[serde(deserialize_with = "null_default")]
     pub nominated_node_name: Box<str>,
     /// Conditions.
@@ -444,7 +498,7 @@ pub struct PodStatus {
     /// Status of the init containers.
     #[serde(deserialize_with = "null_default")]
     pub init_container_statuses: Vec<ContainerStatus>,
-    /// When the kubelet took the pod on, RFC 3339.
+    /// When the kubelet accepted the pod, RFC 3339.
     pub start_time: Option<Box<str>>,
     /// Pod-level resources as actuated.
     pub resources: Option<ActuatedResources>,
@@ -453,7 +507,7 @@ pub struct PodStatus {
     /// Claims generated for the pod from templates.
     #[serde(deserialize_with = "null_default")]
     pub resource_claim_statuses: Vec<ResourceClaimStatus>,
-    /// Claim generated for extended resources that a DeviceClass stands for.
+    /// Claim generated for extended resources that a DeviceClass provides.
     pub extended_resource_claim_status: Option<ExtendedResourceClaimStatus>,
 }
 
@@ -464,7 +518,7 @@ pub struct ResourceClaimStatus {
     /// Name of the claim within the pod.
     #[serde(deserialize_with = "null_default")]
     pub name: Box<str>,
-    /// Name of the ResourceClaim; none where no claim is needed.
+    /// Name of the ResourceClaim; absent if no claim is needed.
     pub resource_claim_name: Option<Box<str>>,
 }
 
@@ -475,7 +529,7 @@ pub struct ExtendedResourceClaimStatus {
     /// Name of the ResourceClaim.
     #[serde(deserialize_with = "null_default")]
     pub resource_claim_name: Box<str>,
-    /// Which request of the claim stands for which resource of which container.
+    /// Which request of the claim provides which resource of which container.
     #[serde(deserialize_with = "null_default")]
     pub request_mappings: Vec<ExtendedResourceRequest>,
 }
@@ -528,7 +582,7 @@ pub struct ContainerStatus {
     pub allocated_resources: Option<ResourceList>,
 }
 
-/// `v1.ResourceRequirements` in a status. That a list is absent says something else than that it is empty.
+/// `v1.ResourceRequirements` in a status. An absent list does not mean the same as an empty one.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
 pub struct ActuatedResources {

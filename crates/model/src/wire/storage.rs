@@ -87,7 +87,7 @@ pub struct PersistentVolumeSpec {
     pub volume_mode: Option<Box<str>>,
     /// Volume attributes class.
     pub volume_attributes_class_name: Option<Box<str>>,
-    /// Where the volume can be reached from.
+    /// Which nodes can access the volume.
     pub node_affinity: Option<VolumeNodeAffinity>,
     /// CSI source.
     pub csi: Option<CsiSource>,
@@ -103,7 +103,7 @@ pub struct PersistentVolumeSpec {
     pub portworx_volume: Option<super::PortworxVolume>,
 }
 
-/// `v1.ObjectReference`: what is read of it.
+/// `v1.ObjectReference`, as far as it is read.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ObjectReference {
@@ -113,7 +113,7 @@ pub struct ObjectReference {
     /// Name.
     #[serde(deserialize_with = "null_default")]
     pub name: Box<str>,
-    /// UID; empty where the volume is reserved by name only.
+    /// UID; empty if the volume is reserved by name only.
     #[serde(deserialize_with = "null_default")]
     pub uid: Box<str>,
 }
@@ -209,7 +209,7 @@ pub struct CsiNodeDriver {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, rename_all = "camelCase")]
 pub struct VolumeNodeResources {
-    /// Most volumes of the driver on the node.
+    /// Maximum number of the driver's volumes on the node.
     pub count: Option<i32>,
 }
 
@@ -229,7 +229,7 @@ pub struct CsiDriver {
 pub struct CsiDriverSpec {
     /// Whether the driver publishes capacities.
     pub storage_capacity: Option<bool>,
-    /// Whether nodes on which the driver is not installed are out of the question for pods with its volumes.
+    /// Whether pods with the driver's volumes are kept off nodes where it is not installed.
     pub prevent_pod_scheduling_if_missing: Option<bool>,
 }
 
@@ -239,14 +239,14 @@ pub struct CsiDriverSpec {
 pub struct CsiStorageCapacity {
     /// Metadata.
     pub metadata: ObjectMeta,
-    /// Nodes that the capacity is for; absent means none.
+    /// Nodes that the capacity applies to; absent means none.
     pub node_topology: Option<LabelSelector>,
-    /// Class that the capacity is for.
+    /// Class that the capacity applies to.
     #[serde(deserialize_with = "null_default")]
     pub storage_class_name: Box<str>,
-    /// Capacity left.
+    /// Remaining capacity.
     pub capacity: Option<QuantityText>,
-    /// Largest volume that can be made.
+    /// Largest volume that can be provisioned.
     pub maximum_volume_size: Option<QuantityText>,
 }
 

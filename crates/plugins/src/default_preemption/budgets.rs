@@ -1,10 +1,10 @@
-//! PodDisruptionBudgets: which evictions they speak against.
+//! PodDisruptionBudgets: which evictions they forbid.
 
 use super::importance::Victim;
 use secondmate_model::Atom;
 use secondmate_model::objects::{DisruptionBudget, Objects};
 
-/// The budgets that can mean a pod, with their namespaces.
+/// The budgets that can select a pod, with their namespaces.
 pub(super) struct Budgets<'a>(Vec<(&'a Atom, &'a DisruptionBudget)>);
 
 impl<'a> Budgets<'a> {
@@ -13,8 +13,8 @@ impl<'a> Budgets<'a> {
         Self(budgets.map(|(name, budget)| (&name.namespace, budget)).collect())
     }
 
-    /// Parts the victims into those whose eviction would overdraw a budget, were all pods before them in the row evicted, and the
-    /// others; each part in the order of the row.
+    /// Splits the victims into those whose eviction would overdraw a budget if all pods before them were evicted, and the others; each part
+    /// keeps its order.
     pub(super) fn split(&self, victims: &[Victim]) -> (Vec<Victim>, Vec<Victim>) {
         if self.0.is_empty() {
             return (Vec::new(), victims.to_vec());
@@ -25,7 +25,7 @@ impl<'a> Budgets<'a> {
                 if budget.is_charged_for(namespace, pod) {
                     *left = left.wrapping_sub(1);
                     if *left < 0 {
-                        // The budgets after it are not charged: one that forbids the eviction is enough.
+                        // The budgets after it are not charged: one budget that forbids the eviction is enough.
                         return true;
                     }
                 }
@@ -81,10 +81,10 @@ mod tests {
             (vec![budget("p", "default", json!({}), 0, none())], vec![]),
             (vec![budget("p", "default", Value::Null, 0, none())], vec![]),
             (vec![budget("p", "default", broken, 0, none())], vec![]),
-            // A pod without labels is meant by none.
+            // A pod without labels is selected by none.
             (vec![budget("p", "default", not_z(), 0, none())], vec!["a", "b", "d"]),
-            // Budgets are charged up to the first that is overdrawn: `q` still allows an eviction of `d` after those of
-            // `a` and `b`, which `p` speaks against; were it asked first, it would be used up.
+            // Budgets are charged up to the first that is overdrawn: `q` still allows the eviction of `d` after those of `a` and `b`, which
+            // `p` forbids; if `q` came first, it would be used up.
             (
                 vec![budget("p", "default", app("x"), 0, none()), budget("q", "default", not_z(), 1, none())],
                 vec!["a", "b"],

@@ -1,4 +1,4 @@
-//! Which candidate is taken.
+//! Chooses among the candidates.
 
 use super::dry_run::Candidate;
 use super::importance::Importance;
@@ -7,22 +7,22 @@ use secondmate_model::{Pod, Timestamp};
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-/// Makes the lowest priority count as 0.
+/// Shifts priorities so that the lowest one counts as 0.
 const PRIORITY_OFFSET: i64 = 1 << 31;
 
-/// The marks of a candidate in upstream's order, the first rule first; less is better.
+/// The criteria for a candidate in upstream's order, the first rule first; less is better.
 fn order(marks: &TrialMarks, importance: Importance) -> (i64, i32, i64, usize, Reverse<Timestamp>) {
     let TrialMarks { budget_violations, first_priority, priority_sum, victims, start } = *marks;
     (budget_violations, first_priority, priority_sum, victims, Reverse(start.unwrap_or(importance.now)))
 }
 
-/// The best candidate: the fewest violated budgets, then the lowest priority of the most important victim, the lowest sum of
-/// the victims' priorities, the fewest victims, and the victims of the highest priority started last. The first of equals.
+/// The best candidate: the fewest violated budgets, then the lowest priority of the most important victim, the lowest sum of the victims'
+/// priorities, the fewest victims, and the latest start of the victims with the highest priority. Among equals, the first.
 pub(super) fn best(
     candidates: Vec<PreemptionCandidate>,
     importance: Importance,
 ) -> Option<PreemptionCandidate> {
-    // Extenders may leave candidates without victims; there is nothing to be done for those.
+    // Extenders may leave candidates without victims; nothing has to be done for those, so they do not count.
     candidates
         .into_iter()
         .filter_map(|candidate| {
@@ -33,12 +33,12 @@ pub(super) fn best(
         .map(|(_, candidate)| candidate)
 }
 
-/// The same of candidates in any order, where no extender is to be asked: the first of equals in the snapshot's order.
+/// The same for candidates in any order, when no extender is to be called: among equals, the first in the snapshot's order.
 pub(super) fn best_by_marks(candidates: Vec<Candidate>, importance: Importance) -> Option<Candidate> {
     candidates.into_iter().min_by_key(|candidate| (order(&candidate.marks, importance), candidate.at))
 }
 
-/// The marks of a candidate with these victims; none where there are none.
+/// The marks of a candidate with these victims; `None` if there are no victims.
 pub(super) fn marks(
     victims: &[Arc<Pod>],
     budget_violations: i64,
@@ -68,7 +68,7 @@ mod tests {
     use secondmate_framework::Parity;
     use serde_json::json;
 
-    /// A candidate with victims as `(priority, second of the start)`.
+    /// A candidate with victims given as `(priority, second of the start)`.
     fn candidate(node: &str, budget_violations: i64, victims: &[(i32, u32)]) -> PreemptionCandidate {
         let victim = |(priority, second): &(i32, u32)| {
             fixture::pod(json!({"metadata": {"name": "v"}, "spec": {"containers": [], "priority": priority},
@@ -123,7 +123,7 @@ mod tests {
         for row in [vec![started.clone(), fresh.clone()], vec![fresh.clone(), started.clone()]] {
             assert_eq!(best(row, importance).expect("a candidate").node, "fresh");
         }
-        // With one that was, it does not count.
+        // With a victim that had been started, the other one does not count.
         fresh.victims.push(Arc::clone(&started.victims[0]));
         let found = marks(&fresh.victims, 0, importance).expect("there are victims");
         assert_eq!(found.start, started.victims[0].start_time);

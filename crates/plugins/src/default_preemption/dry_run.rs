@@ -1,4 +1,4 @@
-//! Tries the nodes out: whom would the pod displace there?
+//! Tries out nodes: which pods would the pod displace there?
 
 use super::DefaultPreemption;
 use super::budgets::Budgets;
@@ -15,14 +15,14 @@ use std::sync::Arc;
 
 const NO_VICTIMS: &str = "No preemption victims found for incoming pod";
 
-/// What trying the nodes out came to.
+/// The result of trying out the nodes.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// Nodes on which evictions make room; those that no budget speaks against first.
+    /// Nodes on which evictions make room; first those whose evictions no budget forbids.
     pub(super) candidates: Vec<Candidate>,
-    /// Why the others do not, of those that were looked at.
+    /// Why the other nodes that were tried out do not qualify.
     pub(super) statuses: NodeStatuses,
-    /// What went wrong on the way.
+    /// Errors that occurred.
     pub(super) errors: Vec<String>,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Found {
 pub(super) struct Candidate {
     pub(super) at: NodeIndex,
     pub(super) marks: TrialMarks,
-    /// With the victims, where it was tried out for this pod and not for one like it.
+    /// With the victims, if it was tried out for this pod and not for a similar one.
     pub(super) tried: Option<PreemptionCandidate>,
 }
 
@@ -42,7 +42,7 @@ impl Default for Found {
     }
 }
 
-/// The search of one pod.
+/// The search for one pod.
 pub(super) struct DryRun<'a> {
     plugin: &'a DefaultPreemption,
     cx: &'a Context<'a>,
@@ -65,8 +65,8 @@ impl<'a> DryRun<'a> {
         Self { plugin, cx, filters, pod, budgets, importance, no_victims: no_victims() }
     }
 
-    /// Tries the nodes out from `start` on, round the list, until as many candidates as wanted are found, one of them without
-    /// the violation of a budget. There is at least one node.
+    /// Tries out nodes from `start` on, wrapping around, until as many candidates as wanted have been found, at least one of them without a
+    /// violated budget. There is at least one node.
     pub(super) fn find(
         &self,
         state: &CycleState,
@@ -80,7 +80,7 @@ impl<'a> DryRun<'a> {
         }
         let mut found = Found::default();
         let mut violating = Vec::new();
-        // Most of the time somebody is found, and nobody asks why these do not do.
+        // Usually a candidate is found, and then the reasons of these nodes are not needed.
         let mut known_not_to_do = Vec::new();
         for step in 0..nodes.len() {
             let at = nodes[(start + step) % nodes.len()];
@@ -118,13 +118,14 @@ impl<'a> DryRun<'a> {
         found
     }
 
-    /// What trials depend on beside the nodes and what pods that are alike have in common.
+    /// What trials depend on, besides the nodes and what similar pods have in common.
     fn terms(&self) -> TrialTerms {
         let budgets = self.cx.snapshot.objects().epoch(ObjectKind::DisruptionBudget);
         TrialTerms { priority: self.pod.priority, budgets }
     }
 
-    /// What comes of trying out the node; as it is known from a pod like this one, if it is. Why it does not do is told where that is new.
+    /// The result of trying out the node, or the result known from a similar pod. If the node does not qualify, the reason is returned only
+    /// if it is not known yet.
     fn trial(
         &self,
         state: &CycleState,
@@ -155,10 +156,10 @@ impl<'a> DryRun<'a> {
         candidate.map_err(Some)
     }
 
-    /// The candidate with the victims.
+    /// The candidate with its victims.
     ///
     /// # Errors
-    /// There are none, against what was known of the node.
+    /// There are none, contrary to what was known about the node.
     pub(super) fn with_victims(
         &self,
         state: &CycleState,
@@ -174,8 +175,8 @@ impl<'a> DryRun<'a> {
         Ok(tried)
     }
 
-    /// The fewest pods of the node that have to go: none of those is missing without whom the pod fits as well, in the order in
-    /// which they are taken back.
+    /// A minimal set of pods that have to leave the node: the pod would not fit if any of them stayed, given the order in which they are
+    /// put back.
     fn victims_on(&self, state: &CycleState, node: &NodeInfo) -> Result<PreemptionCandidate, Status> {
         if has_no_lower(node, self.pod) {
             return Err(self.no_victims.clone());
@@ -216,7 +217,7 @@ impl<'a> DryRun<'a> {
         Ok(PreemptionCandidate {
             node: node.name().clone(),
             victims: victims.into_iter().map(|victim| victim.pod).collect(),
-            // A node holds at most some hundred pods.
+            // A node holds at most a few hundred pods.
             budget_violations: budget_violations as i64,
         })
     }
@@ -230,13 +231,13 @@ fn no_victims() -> Status {
     Status::unresolvable(NO_VICTIMS)
 }
 
-/// Whether no pod on the node has a lower priority than the pod.
+/// Whether no pod on the node has a lower priority than this pod.
 fn has_no_lower(node: &NodeInfo, pod: &Pod) -> bool {
     node.lowest_priority().is_none_or(|lowest| lowest >= pod.priority)
 }
 
-/// What trying these nodes out comes to where none of them has a pod of lower priority; otherwise none. Many pods that wait for room hear
-/// it again and again: it costs no look at the pods of the nodes.
+/// The result of trying out these nodes if none of them has a pod of lower priority; otherwise `None`. Many pods waiting for room get this
+/// result again and again, so it is found without looking at the nodes' pods.
 pub(super) fn without_victims(cx: &Context<'_>, pod: &Pod, nodes: &[NodeIndex]) -> Option<Found> {
     if !nodes.iter().all(|at| has_no_lower(cx.snapshot.at(*at), pod)) {
         return None;
@@ -251,7 +252,7 @@ pub(super) fn without_victims(cx: &Context<'_>, pod: &Pod, nodes: &[NodeIndex]) 
     Some(Found { statuses: NodeStatuses::kept(Arc::new(verdicts), absent), ..Found::default() })
 }
 
-/// No pod of lower priority on these nodes, and no help in trying the others out.
+/// There is no pod of lower priority on these nodes, and trying out the others would not help.
 #[derive(Debug)]
 struct WithoutVictims {
     /// In the snapshot's order.
@@ -277,7 +278,7 @@ impl KeptVerdicts for WithoutVictims {
     }
 }
 
-/// A copy of the node and of the cycle's state, to be changed.
+/// A copy of the node and of the cycle's state, for modification.
 struct Scratch<'a> {
     cx: &'a Context<'a>,
     filters: &'a dyn RunFilters,
@@ -301,7 +302,7 @@ impl Scratch<'_> {
         self.filters.run(self.cx, &self.state, self.pod, &self.node)
     }
 
-    /// Takes the pods back one by one, as long as the pod still fits; returns those that had to stay away.
+    /// Puts the pods back one by one, as long as the pod still fits; returns those that had to stay away.
     fn displaced(&mut self, victims: &[Victim]) -> Result<Vec<Victim>, Status> {
         let mut displaced = Vec::new();
         for victim in victims {
@@ -315,7 +316,7 @@ impl Scratch<'_> {
     }
 }
 
-/// A hook that did not succeed is an error, whatever it says.
+/// A hook that does not succeed is an error, whatever its status.
 fn failed(status: Status) -> Result<(), Status> {
     if status.is_success() { Ok(()) } else { Err(status.recoded(Code::Error)) }
 }

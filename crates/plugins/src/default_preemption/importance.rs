@@ -1,4 +1,4 @@
-//! Which of two pods is more important: it is evicted later.
+//! Which of two pods is more important, and so is evicted later.
 
 use super::sorting;
 use secondmate_framework::Parity;
@@ -6,15 +6,15 @@ use secondmate_model::{Pod, Timestamp};
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-/// A pod that may have to go.
+/// A pod that may have to be evicted.
 #[derive(Clone, Debug)]
 pub(super) struct Victim {
     pub(super) pod: Arc<Pod>,
-    /// Where it stands among the pods of its node.
+    /// Its position among the pods of its node.
     pub(super) place: usize,
 }
 
-/// The order of importance, at a point in time: a pod that the kubelet has not taken on counts as started now.
+/// The order of importance at a point in time: a pod that the kubelet has not acknowledged yet counts as started now.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Importance {
     pub(super) now: Timestamp,
@@ -27,11 +27,11 @@ impl Importance {
         pod.start_time.unwrap_or(self.now)
     }
 
-    /// Sorts pods by importance, the most important one first: higher priority, then the earlier start. In strict parity ties
-    /// come out as upstream's sort leaves them; otherwise in the order in which they stand.
+    /// Sorts pods by importance, the most important first: higher priority, then earlier start. In strict parity, ties come out as
+    /// upstream's sort leaves them; otherwise they keep their order.
     ///
-    /// Upstream reads the clock for each pod of the node that has no start time, in the order in which they stand, so that of
-    /// two such pods the first one is the more important.
+    /// For each pod without a start time, upstream reads the clock, in the order of the node's pods, so that of two such pods the first is
+    /// the more important.
     pub(super) fn sort(self, victims: &mut [Victim]) {
         let key = |victim: &Victim| {
             let unstarted = victim.pod.start_time.is_none().then_some(victim.place);
@@ -86,7 +86,7 @@ mod tests {
         let pods = [("a", 1, ""), ("b", 1, ""), ("c", 1, ""), ("d", 1, "05")];
         assert_eq!(sorted(Parity::Strict, &pods), "dabc");
         assert_eq!(sorted(Parity::Sensible, &pods), "dabc");
-        // Beyond the length up to which upstream's sort is stable: the clock goes on from pod to pod, so there is no tie.
+        // Longer than the length up to which upstream's sort is stable: the clock advances from pod to pod, so there is no tie.
         let names: Vec<String> = (0..60).map(|i| ((b'A' + i) as char).to_string()).collect();
         let many: Vec<(&str, i32, &str)> = names.iter().map(|name| (name.as_str(), 1, "")).collect();
         assert_eq!(sorted(Parity::Strict, &many), names.concat());

@@ -1,22 +1,22 @@
 //! A sort that leaves ties as Go's `sort.Slice` does.
 //!
-//! Which of several equally important pods is evicted shows to users, and upstream leaves it to its sort, which is not
-//! stable: a pattern-defeating quicksort (Orson Peters) with insertion sort for short rows, heap sort as the way out, and a
-//! fixed pseudo-random scatter. It is deterministic, so the same steps with the same constants give the same order.
+//! Which of several equally important pods is evicted is visible to users, and upstream leaves it to its sort, which is not stable: a
+//! pattern-defeating quicksort (Orson Peters) with insertion sort for short slices, heap sort as the fallback, and a fixed pseudo-random
+//! scatter. It is deterministic, so the same steps with the same constants give the same order.
 
-/// Rows up to this length are sorted by insertion.
+/// Slices up to this length are sorted by insertion.
 const SHORT: usize = 12;
-/// From this length on the pivot is the median of three medians.
+/// From this length on, the pivot is the median of three medians.
 const LONG: usize = 50;
-/// Swaps of the pivot's choice when the row is in descending order.
+/// Number of swaps in the choice of the pivot if the slice is in descending order.
 const ALL_SWAPPED: usize = 4 * 3;
-/// A row that looks sorted is given up after so many elements out of place.
+/// A slice that looks sorted is given up on after this many elements out of place.
 const MAX_MISPLACED: usize = 5;
 
-/// Sorts by a comparison.
+/// Sorts by a comparison function.
 pub(super) fn sort<T>(row: &mut [T], is_before: impl Fn(&T, &T) -> bool) {
     let end = row.len();
-    // As many bad pivots as there are bits in the length.
+    // As many bad pivots are allowed as the length has bits.
     let bad_pivots = usize::BITS - end.leading_zeros();
     Sort { row, is_before }.quick(0, end, bad_pivots);
 }
@@ -62,7 +62,7 @@ impl<T, F: Fn(&T, &T) -> bool> Sort<'_, T, F> {
                 return;
             }
             if start > 0 && !self.before(start - 1, pivot) {
-                // The pivot equals the greatest element to the left: its equals go to the front and are done.
+                // The pivot equals the greatest element to the left: elements equal to it move to the front and are done.
                 start = self.part_equal(start, end, pivot);
                 continue;
             }
@@ -119,14 +119,14 @@ impl<T, F: Fn(&T, &T) -> bool> Sort<'_, T, F> {
         }
     }
 
-    /// Breaks a pattern that made a bad pivot: swaps three elements of the middle with others.
+    /// Breaks a pattern that led to a bad pivot: swaps three elements in the middle with others.
     fn scatter(&mut self, start: usize, end: usize) {
         let length = end - start;
         if length < 8 {
             return;
         }
         let mut random = length as u64;
-        // A power of two greater than the length, and no more than twice as great.
+        // A power of two that is greater than the length, and at most twice as great.
         let mask = (1_u64 << (usize::BITS - length.leading_zeros())) - 1;
         let middle = start + length / 4 * 2;
         for at in middle - 1..=middle + 1 {
@@ -142,7 +142,7 @@ impl<T, F: Fn(&T, &T) -> bool> Sort<'_, T, F> {
         }
     }
 
-    /// The place of the pivot, and how the elements that were looked at are ordered.
+    /// The position of the pivot, and how the elements that were compared are ordered.
     fn choose_pivot(&self, start: usize, end: usize) -> (usize, Looks) {
         let length = end - start;
         let mut swaps = 0;
@@ -177,7 +177,7 @@ impl<T, F: Fn(&T, &T) -> bool> Sort<'_, T, F> {
         ordered(a, b).1
     }
 
-    /// Whether the row is sorted, if need be after a few elements were put right.
+    /// Whether the slice is sorted, possibly after putting a few elements in place.
     fn nearly_sorted(&mut self, start: usize, end: usize) -> bool {
         let mut at = start + 1;
         for _ in 0..MAX_MISPLACED {
@@ -209,7 +209,7 @@ impl<T, F: Fn(&T, &T) -> bool> Sort<'_, T, F> {
         false
     }
 
-    /// Parts the row at the pivot: its new place, and whether nothing had to be moved.
+    /// Partitions the slice at the pivot: returns its new position, and whether nothing had to be moved.
     fn part(&mut self, start: usize, end: usize, pivot: usize) -> (usize, bool) {
         self.row.swap(start, pivot);
         let (mut low, mut high) = (start + 1, end - 1);
@@ -233,7 +233,7 @@ impl<T, F: Fn(&T, &T) -> bool> Sort<'_, T, F> {
         (high, !moved)
     }
 
-    /// Brings the elements that equal the pivot to the front, where nothing is less; returns the place after them.
+    /// Moves the elements that equal the pivot to the front, given that none is less; returns the position after them.
     fn part_equal(&mut self, start: usize, end: usize, pivot: usize) -> usize {
         self.row.swap(start, pivot);
         let (mut low, mut high) = (start + 1, end - 1);
@@ -261,8 +261,8 @@ mod tests {
     const OFFSET: u64 = 14_695_981_039_346_656_037;
     const PRIME: u64 = 1_099_511_628_211;
 
-    /// Rows of up to 400 elements with keys in ever more different patterns; the checksum (FNV-1a) over the places from which
-    /// the elements came is that of Go 1.26's `sort.Slice` over the same rows.
+    /// Slices of up to 400 elements with keys in ever more different patterns; the checksum (FNV-1a) over the elements' original positions
+    /// is that of Go 1.26's `sort.Slice` on the same slices.
     #[test]
     fn ties_come_out_as_in_go() {
         let mut random = 1_u64;

@@ -1,4 +1,4 @@
-//! Whole preemptions against tables worked out by hand, with CPU, anti-affinity and spreading as filters.
+//! Complete preemptions against tables worked out by hand, with CPU, anti-affinity and spreading as filters.
 
 use super::*;
 use crate::{fixture, inter_pod_affinity, pod_topology_spread};
@@ -6,14 +6,14 @@ use secondmate_framework::{KeptTrials, Nominations, PreemptionCandidate, RunFilt
 use secondmate_model::{Atom, NodeInfo, Timestamp};
 use serde_json::{Value, json};
 
-/// Whether the CPU suffices, and what the plugins with state say.
+/// Checks CPU, and asks the plugins with state.
 struct Filters {
     plugins: Vec<Arc<dyn Plugin>>,
-    /// Nodes that no eviction helps.
+    /// Nodes that no eviction can help.
     closed: Vec<&'static str>,
     /// Schedulers whose pods may be evicted.
     victims_of: Option<Arc<[Atom]>>,
-    /// What extenders make of the candidates.
+    /// What extenders do with the candidates.
     confirm: fn(Vec<PreemptionCandidate>) -> Result<Vec<PreemptionCandidate>, Status>,
 }
 
@@ -102,7 +102,7 @@ fn nodes(names: &[&str]) -> Vec<Value> {
     names.iter().map(|name| node(name, 4)).collect()
 }
 
-/// A pod on a node; started at a second after the epoch's minute, or not at all where that is negative.
+/// A pod on a node; started at this second after the epoch's minute, or not at all if that is negative.
 fn on(node: &str, name: &str, priority: i32, cpu: u32, second: i32) -> Value {
     let mut pod = json!({"kind": "Pod", "metadata": {"name": name, "labels": {"app": name[..1]}},
         "spec": {"nodeName": node, "priority": priority,
@@ -123,7 +123,7 @@ fn context<'a>(snapshot: &'a Snapshot, nominations: &'a Nominated) -> Context<'a
     Context { snapshot, now, nominations }
 }
 
-/// Runs PreFilter of the plugins and the filters over all nodes, and then the preemption.
+/// Runs PreFilter of the plugins and the filters on all nodes, and then the preemption.
 fn run(
     args: &Value,
     objects: Vec<Value>,
@@ -197,7 +197,7 @@ fn the_most_important_pods_are_taken_back_first() {
     assert_eq!(preempt(full(), 2), "a: y w");
     assert_eq!(preempt(full(), 3), "a: z y w");
     assert_eq!(preempt(full(), 4), "a: x z y w");
-    // A small pod that fits besides is taken back even after a big one had to stay away.
+    // A small pod that still fits is put back even after a big one had to stay away.
     let sizes = with(nodes(&["a"]), vec![on("a", "big", 9, 3, 0), on("a", "small", 1, 1, 0)]);
     assert_eq!(preempt(sizes, 2), "a: big");
 }
@@ -263,17 +263,17 @@ fn budgets_are_spared_where_that_can_be() {
         json!({"kind": "PodDisruptionBudget", "metadata": {"name": app, "namespace": "default"},
             "spec": {"selector": {"matchLabels": {"app": app}}}, "status": {"disruptionsAllowed": allowed}})
     };
-    // Among nodes the violation counts more than priorities.
+    // Between nodes, the violation counts more than priorities.
     let two = with(nodes(&["a", "b"]), vec![on("a", "x", 1, 4, 0), on("b", "y", 9, 4, 0)]);
     assert_eq!(preempt(two.clone(), 4), "a: x");
     assert_eq!(preempt(with(two.clone(), vec![budget("x", 1)]), 4), "a: x");
     assert_eq!(preempt(with(two.clone(), vec![budget("x", 0)]), 4), "b: y");
     assert_eq!(preempt(with(two, vec![budget("x", 0), budget("y", 0)]), 4), "a: x");
-    // On a node the protected pod is taken back first, though it is less important.
+    // On a single node, the protected pod is put back first, although it is less important.
     let one = with(nodes(&["a"]), vec![on("a", "x", 1, 2, 0), on("a", "y", 9, 2, 0)]);
     assert_eq!(preempt(one.clone(), 2), "a: x");
     assert_eq!(preempt(with(one.clone(), vec![budget("x", 0)]), 2), "a: y");
-    // Where both have to go they stand by importance all the same.
+    // If both have to go, they are still ordered by importance.
     assert_eq!(preempt(with(one, vec![budget("x", 0)]), 4), "a: y x");
 }
 
@@ -311,7 +311,7 @@ fn nodes_beyond_help_are_not_tried() {
     );
     statuses.set(NodeIndex(1), Status::unschedulable("Insufficient cpu"));
     assert_eq!(shown(&plugin.post_filter(&cx, &mut CycleState::new(), &pod, &statuses, &filters)), "b: y");
-    // A rejection of the pod as a whole that evictions may cure concerns all nodes but those known better.
+    // If the pod as a whole was rejected for a reason that evictions may cure, that applies to all nodes without a status of their own.
     let mut statuses = NodeStatuses::new(Status::unschedulable("x"));
     statuses.set(NodeIndex(0), hopeless());
     assert_eq!(shown(&plugin.post_filter(&cx, &mut CycleState::new(), &pod, &statuses, &filters)), "b: y");
@@ -388,7 +388,7 @@ fn the_state_of_plugins_follows_the_trial() {
         "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchExpressions": [
             {"key": "app", "operator": "In", "values": ["p", "x"]}]}}]);
     let filters = Filters { plugins: vec![plugin(pod_topology_spread::NAME)], ..Filters::default() };
-    // b is empty of x but full; on a one x has to go for a skew of 1 + 1 - 1... the other may stay.
+    // b has no x but is full; on a, one x has to go for a skew of 1 + 1 - 1... the other may stay.
     let objects = with(
         nodes(&["a", "b"]),
         vec![on("a", "x1", 9, 1, 0), on("a", "x2", 9, 1, 1), on("b", "x3", 200, 4, 0)],

@@ -1,4 +1,4 @@
-//! Arguments: what terms of existing pods count for.
+//! Arguments: how terms of existing pods count.
 
 use super::NAME;
 use crate::arguments::{parse, refused};
@@ -13,12 +13,12 @@ struct Written {
     ignore_preferred_terms_of_existing_pods: Option<bool>,
 }
 
-/// The arguments as meant.
+/// The interpreted arguments.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Args {
-    /// What a required affinity term of an existing pod that means the incoming one scores; 0 turns it off.
+    /// The score of an existing pod's required affinity term that matches the incoming pod; 0 turns this off.
     pub(super) hard_pod_affinity_weight: i32,
-    /// A pod without preferred terms of its own is not scored by those of existing pods.
+    /// The preferred terms of existing pods do not score a pod that has no preferred terms of its own.
     pub(super) ignore_preferred_terms_of_existing_pods: bool,
 }
 

@@ -1,11 +1,11 @@
-//! Counts of pods per pair of label and value, with what single placements tried out change in them.
+//! Counts of pods per pair of label and value, and how placements that are tried out change them.
 
 use rustc_hash::FxHashMap;
 use secondmate_model::{Atom, Labels, Node};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// Numbers by value of the label, for a few labels.
+/// Numbers by label value, for a few labels.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pairs(Vec<(Atom, FxHashMap<Atom, i64>)>);
 
@@ -26,12 +26,12 @@ impl Pairs {
         }
     }
 
-    /// Whether no pair was ever added to.
+    /// Whether nothing was ever added to any pair.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The sum over the pairs that the labels have.
+    /// The sum over the pairs that these labels form.
     pub(super) fn sum(&self, labels: &Labels) -> i64 {
         let of = |(key, values): &(Atom, FxHashMap<Atom, i64>)| values.get(labels.get(key)?).copied();
         self.0.iter().filter_map(of).sum()
@@ -43,12 +43,12 @@ impl Pairs {
     }
 }
 
-/// Counts as they stand in the snapshot, shared by the clones of a cycle's state, and the few changes that each state has.
+/// Counts for the snapshot, shared by the clones of a cycle's state, and the few changes that are specific to each state.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counts {
     counted: Arc<Pairs>,
     changes: SmallVec<[(Atom, Atom, i64); 2]>,
-    /// Number of pairs with a count.
+    /// Number of pairs with a count that is not 0.
     live: usize,
 }
 
@@ -64,14 +64,14 @@ impl Counts {
         self.live == 0
     }
 
-    /// Pods counted for the pair.
+    /// The number of pods counted for the pair.
     pub(super) fn get(&self, key: &Atom, value: &Atom) -> i64 {
         let counted = self.counted.get(key, value);
         let changed = self.changes.iter().find(|(k, v, _)| k == key && v == value);
         changed.map_or(counted, |(_, _, delta)| counted + delta)
     }
 
-    /// One pod more or less for the pair of this label and the node's value.
+    /// Adds `delta` to the count for the pair of this label and the node's value.
     pub(super) fn change(&mut self, key: &Atom, node: &Node, delta: i64) {
         let Some(value) = node.labels.get(key) else { return };
         let before = self.get(key, value);
@@ -86,7 +86,7 @@ impl Counts {
         }
     }
 
-    /// Whether one of the labels makes a pair with a count.
+    /// Whether one of the labels forms a pair with a count.
     pub(super) fn any(&self, labels: &Labels) -> bool {
         let counted = |key: &Atom| labels.get(key).is_some_and(|value| self.get(key, value) > 0);
         !self.is_empty()

@@ -5,7 +5,7 @@ use crate::facts::{list, named};
 use secondmate_framework::{CycleState, Fact, Snapshot};
 use secondmate_model::{Atom, NodeInfo, Pod};
 
-/// The terms that the node does not meet, with the pods that they are about.
+/// The terms that the node does not satisfy, with the pods that they are about.
 pub(super) fn facts(snapshot: &Snapshot, state: &CycleState, pod: &Pod, node: &NodeInfo) -> Vec<Fact> {
     let Some(state) = state.read::<FilterState>() else { return Vec::new() };
     let mut facts = Vec::new();
@@ -31,7 +31,7 @@ fn affinity(facts: &mut Vec<Fact>, state: &FilterState, counted: &Counted, node:
         if counted.affinity.get(key, value) > 0 {
             continue;
         }
-        // Counted are pods that all terms mean.
+        // Only pods that match all terms are counted.
         let others = if state.incoming.affinity().len() > 1 { " and the other terms" } else { "" };
         let text = format!("affinity wants a pod {selector}{others} in {key}={value}, none is there");
         facts.push(Fact::new(text).helped_by(format!("a pod {selector} in {key}={value}")));
@@ -84,14 +84,14 @@ fn existing_anti_affinity(
                     term.selector
                 );
                 facts.push(Fact::new(text).helped_by(format!("a {key} without such pods")));
-                // One is enough to keep the pod away.
+                // A single one is enough to keep the pod away.
                 return;
             }
         }
     }
 }
 
-/// The pods in a node's domain: those of the node as it is given, which may hold more than in the snapshot.
+/// The pods in a node's domain; the node itself is taken as given, since it may hold more pods than in the snapshot.
 fn domain<'a>(
     snapshot: &'a Snapshot,
     node: &'a NodeInfo,

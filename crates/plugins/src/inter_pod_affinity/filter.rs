@@ -1,4 +1,4 @@
-//! PreFilter and Filter: required terms, the incoming pod's and those of the pods on the nodes.
+//! PreFilter and Filter: required terms of the incoming pod, and of the pods on the nodes.
 
 use super::counts::{Counts, Pairs};
 use super::groups::existing;
@@ -16,14 +16,14 @@ use smallvec::SmallVec;
 use std::hash::Hash;
 use std::sync::{Arc, OnceLock};
 
-/// The incoming pod as its terms are read in the filter.
+/// The incoming pod with its terms prepared for the filter.
 #[derive(Debug)]
 pub(super) struct Incoming {
     pod: Arc<Pod>,
     pub(super) namespace_labels: Labels,
     pub(super) affinity_namespaces: ExpandedNamespaces,
     pub(super) anti_affinity_namespaces: ExpandedNamespaces,
-    /// Its affinity terms mean the pod itself: then it may be the first of its kind.
+    /// Its affinity terms match the pod itself: then it may be the first of its kind.
     pub(super) wants_its_own_kind: bool,
 }
 
@@ -43,7 +43,7 @@ impl Incoming {
         incoming
     }
 
-    /// Whom its terms mean.
+    /// What its terms match.
     pub(super) fn key(&self) -> impl Hash + PartialEq + '_ {
         (
             (self.affinity(), &self.affinity_namespaces, self.wants_its_own_kind),
@@ -51,7 +51,7 @@ impl Incoming {
         )
     }
 
-    /// Whether a required term of either of the two means the other.
+    /// Whether a required term of either pod matches the other.
     pub(super) fn is_concerned_by(&self, other: &Pod) -> bool {
         let mut unwanted = self.anti_affinity().iter().enumerate();
         meaning(other, &self.pod, &self.namespace_labels).next().is_some()
@@ -59,7 +59,7 @@ impl Incoming {
             || unwanted.any(|(at, term)| self.anti_affinity_namespaces.matches(at, term, other))
     }
 
-    /// Memory of the namespaces of its terms, in bytes.
+    /// Memory used by the namespaces of its terms, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.affinity_namespaces.bytes() + self.anti_affinity_namespaces.bytes()
     }
@@ -85,33 +85,33 @@ impl Incoming {
 #[derive(Clone, Debug)]
 pub(super) struct FilterState {
     pub(super) incoming: Arc<Incoming>,
-    /// As it stands in the snapshot, once somebody has asked; shared by the clones of the state.
+    /// The counts for the snapshot, computed when first needed; shared by the clones of the state.
     counted: Arc<OnceLock<Counted>>,
-    /// The same with what was tried out, if anything was.
+    /// The same, including what was tried out, if anything was.
     changed: Option<Counted>,
 }
 
-/// The pods that required terms are about.
+/// Counts of the pods that required terms are about.
 #[derive(Clone, Debug)]
 pub(super) struct Counted {
-    /// Nobody wants anything: this is how it stays for the cycle, whoever is nominated or evicted.
+    /// There are no terms that matter: this stays so for the cycle, whatever is nominated or evicted.
     nothing: bool,
-    /// Pods that all affinity terms of the incoming pod mean.
+    /// Pods that match all affinity terms of the incoming pod.
     pub(super) affinity: Counts,
-    /// Pods that an anti-affinity term of the incoming pod means.
+    /// Pods that match an anti-affinity term of the incoming pod.
     pub(super) anti_affinity: Counts,
-    /// Pods with an anti-affinity term that means the incoming pod.
+    /// Pods with an anti-affinity term that matches the incoming pod.
     pub(super) existing_anti_affinity: Counts,
 }
 
 impl FilterState {
-    /// What is counted in this state. The snapshot does not change in a cycle, so it does not matter who asks first.
+    /// The counts in this state. The snapshot does not change during a cycle, so it does not matter when they are first needed.
     pub(super) fn counted(&self, snapshot: &Snapshot) -> &Counted {
         let as_it_stands = || self.counted.get_or_init(|| Counted::new(snapshot, &self.incoming));
         self.changed.as_ref().unwrap_or_else(as_it_stands)
     }
 
-    /// Another pod came to the node, or left it.
+    /// Another pod was added to the node, or removed from it.
     fn update(&mut self, snapshot: &Snapshot, other: &Pod, node: &NodeInfo, delta: i64) {
         let mut counted = self.counted(snapshot).clone();
         if !counted.nothing {
@@ -151,8 +151,8 @@ impl Counted {
         }
     }
 
-    /// The node has all labels that the affinity terms name, and for each a pod that they mean; or no pod that they mean is
-    /// anywhere and the pod is one itself.
+    /// Whether the node has all the labels that the affinity terms name, and for each a pod that matches; or whether no pod matches
+    /// anywhere and the incoming pod matches itself.
     pub(super) fn meets_affinity(&self, incoming: &Incoming, labels: &Labels) -> bool {
         let mut near = true;
         for term in incoming.affinity() {
@@ -171,7 +171,7 @@ impl Counted {
     }
 }
 
-/// The required anti-affinity terms of a pod that mean another.
+/// The required anti-affinity terms of a pod that match another.
 pub(super) fn meaning<'a>(
     pod: &'a Pod,
     other: &'a Pod,
@@ -183,7 +183,7 @@ pub(super) fn meaning<'a>(
         .filter(move |term| term.matches(other, namespace_labels))
 }
 
-/// Counts the pods with an anti-affinity term that means the incoming pod.
+/// Counts the pods with an anti-affinity term that matches the incoming pod.
 fn existing_anti_affinity(snapshot: &Snapshot, pod: &Pod, namespace_labels: &Labels) -> Pairs {
     let mut pairs = Pairs::default();
     for info in snapshot.nodes_with_required_anti_affinity() {
@@ -196,7 +196,7 @@ fn existing_anti_affinity(snapshot: &Snapshot, pod: &Pod, namespace_labels: &Lab
     pairs
 }
 
-/// Counts the pods that the incoming pod's affinity terms and anti-affinity terms mean.
+/// Counts the pods that match the incoming pod's affinity terms and anti-affinity terms.
 fn wanted_and_unwanted(snapshot: &Snapshot, incoming: &Incoming) -> (Pairs, Pairs) {
     let (wanted, unwanted) = (incoming.affinity(), incoming.anti_affinity());
     let (mut affinity, mut anti_affinity) = (Pairs::default(), Pairs::default());
@@ -209,7 +209,7 @@ fn wanted_and_unwanted(snapshot: &Snapshot, incoming: &Incoming) -> (Pairs, Pair
         if !keys.iter().any(|key| node.labels.get(key).is_some()) {
             continue;
         }
-        // The pods of a node share its pairs: count them here, and add to the pairs once.
+        // The pods of a node share its pairs: count them here, and add to each pair once.
         let count = incoming.affinity_namespaces.count_all(wanted, info);
         if count > 0 {
             wanted.iter().for_each(|term| affinity.add(&term.topology_key, node, count));
@@ -293,7 +293,7 @@ impl Filter for InterPodAffinity {
     }
 }
 
-/// The verdict, in the order in which upstream looks: the first reason counts.
+/// The verdict, checked in upstream's order: the first reason counts.
 pub(super) fn rejection(
     meets_affinity: bool,
     meets_anti_affinity: impl FnOnce() -> bool,

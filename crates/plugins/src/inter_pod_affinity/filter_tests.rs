@@ -33,7 +33,7 @@ fn term(key: &str, app: &str) -> Value {
     json!({"topologyKey": key, "labelSelector": {"matchLabels": {"app": app}}})
 }
 
-/// A term for the namespaces that a selector matches.
+/// A term for the namespaces selected by a selector.
 fn selecting(key: &str, app: &str, selector: Value) -> Value {
     let mut term = term(key, app);
     term["namespaceSelector"] = selector;
@@ -74,7 +74,7 @@ impl Cycle {
         plugin.pre_filter(&Self::cx(&self.snapshot), &mut self.state, pod).status
     }
 
-    /// One mark a node: `+` passes, `!` for affinity, `-` for anti-affinity, `x` for that of existing pods.
+    /// One mark per node: `+` passes, `!` fails affinity, `-` anti-affinity, `x` that of existing pods.
     fn marks(&self, pod: &Arc<Pod>) -> String {
         let filter = self.plugin.clone().as_filter().expect("implemented");
         let mark = |node: &Arc<NodeInfo>| {
@@ -103,7 +103,7 @@ impl Cycle {
     }
 }
 
-/// Marks of a, b, c and d; `skip` where the filter is turned off.
+/// The marks of a, b, c and d; `skip` if the filter is skipped.
 fn marks(objects: Vec<Value>, pod: &Arc<Pod>) -> String {
     let mut cycle = Cycle::new(objects);
     let status = cycle.pre_filter(pod);
@@ -121,7 +121,7 @@ fn a_pod_goes_where_all_its_terms_find_one_pod_that_meets_them_all() {
         (json!([term("zone", "db")]), db(), "++!!"),
         (json!([term("host", "db")]), db(), "+!!!"),
         (json!([term("zone", "db"), term("host", "db")]), db(), "+!!!"),
-        // Two pods that meet one term each do not help.
+        // Two pods that match one term each do not help.
         (
             json!([term("zone", "db"), term("zone", "cache")]),
             vec![on("a", "default", "db"), on("b", "default", "cache")],
@@ -138,12 +138,12 @@ fn a_pod_goes_where_all_its_terms_find_one_pod_that_meets_them_all() {
 #[test]
 fn the_first_of_its_kind_may_go_wherever_the_labels_are() {
     assert_eq!(marks(vec![], &web(json!([term("zone", "web")]), json!([]))), "+++!");
-    // Not where one is there already,
+    // Not if there is one already,
     assert_eq!(marks(vec![on("c", "default", "web")], &web(json!([term("zone", "web")]), json!([]))), "!!+!");
-    // nor where it wants another kind as well.
+    // nor if it wants another kind as well.
     let both = json!([term("zone", "web"), term("zone", "db")]);
     assert_eq!(marks(vec![], &web(both, json!([]))), "!!!!");
-    // One on a node without the label is none.
+    // One on a node without the label does not count.
     assert_eq!(marks(vec![on("d", "default", "web")], &web(json!([term("zone", "web")]), json!([]))), "+++!");
 }
 
@@ -171,9 +171,9 @@ fn existing_pods_keep_a_pod_away() {
     for (objects, expected) in [
         (vec![hates("a", "default", json!([term("zone", "web")]))], "xx++"),
         (vec![hates("a", "default", json!([term("host", "web"), term("zone", "cache")]))], "x+++"),
-        // Its terms mean its own namespace.
+        // Its terms apply to its own namespace.
         (vec![hates("a", "other", json!([term("zone", "web")]))], "skip"),
-        // A selector means the namespaces by their labels as they are.
+        // A selector selects the namespaces by their current labels.
         (
             vec![
                 namespace("default", json!({"team": "red"})),

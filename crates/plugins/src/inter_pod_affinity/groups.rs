@@ -1,7 +1,7 @@
-//! Terms counted node by node: what verdict and score are worked out from without going over all nodes.
+//! Terms counted node by node, so that verdicts and scores can be derived without going over all nodes.
 //!
-//! What the labels of the incoming pod mean for the pods on the nodes is in the terms of theirs that match it ([`Snapshot::existing_terms`]):
-//! pods that the same terms match are alike.
+//! The only way in which the incoming pod's labels matter to the pods on the nodes is which of their terms match it
+//! ([`Snapshot::existing_terms`]): pods that match the same terms are alike.
 
 use super::filter::{Incoming, meaning, rejection};
 use super::score::{Preferences, normalized};
@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// Label keys, each once.
+/// Label keys, without duplicates.
 type Keys = SmallVec<[Atom; 2]>;
 
 /// Terms of the pods on the nodes.
@@ -31,7 +31,7 @@ fn keys<'a>(terms: impl Iterator<Item = &'a PodAffinityTerm>) -> Keys {
     keys
 }
 
-/// The terms of these lists, of the pods on the nodes, that mean the pod.
+/// Those terms of the pods on the nodes, in these lists, that match the pod.
 pub(super) fn existing(
     snapshot: &Snapshot,
     pod: &Pod,
@@ -45,8 +45,8 @@ pub(super) fn existing(
         .collect()
 }
 
-/// [`existing`], and the pod's own terms that mean it: once it is placed they are there, so that the first pod of a kind is like those that
-/// follow.
+/// [`existing`], and the pod's own terms that match it: once it is placed, these exist too, so that the first pod of a kind is like those
+/// that follow.
 fn existing_and_own(
     snapshot: &Snapshot,
     pod: &Pod,
@@ -56,7 +56,7 @@ fn existing_and_own(
     let mut terms = existing(snapshot, pod, namespace_labels, &lists);
     for own in ExistingTerm::of(pod) {
         if lists(own.list) && own.term.matches(pod, namespace_labels) {
-            // The own ones last, whether they are there already or not.
+            // Its own terms come last, whether they exist already or not.
             terms.retain(|existing| **existing != own);
             terms.push(Arc::new(own));
         }
@@ -64,7 +64,7 @@ fn existing_and_own(
     terms
 }
 
-/// A coordinate for each key: the domain, with what `amount` says about the key at this place in the list.
+/// One coordinate per key: the domain, with the amount that `amount` returns for the key at this position in the list.
 fn coordinates<'a>(
     keys: &'a [Atom],
     node: &'a NodeInfo,
@@ -76,7 +76,7 @@ fn coordinates<'a>(
     })
 }
 
-/// What is counted for a place's domain; none on nodes without the label.
+/// The count for a place's domain; `None` for nodes without the label.
 fn amount(place: &Place) -> Option<i64> {
     match place {
         Place::Domain { pods, .. } | Place::Alone { pods, .. } => Some(*pods),
@@ -84,8 +84,8 @@ fn amount(place: &Place) -> Option<i64> {
     }
 }
 
-/// The filter by required terms. There is a coordinate for each key of the pod's affinity terms, of its anti-affinity terms, and of
-/// the anti-affinity terms that mean it.
+/// The filter by required terms. There is one coordinate for each key of the pod's affinity terms, of its anti-affinity terms, and of the
+/// anti-affinity terms that match it.
 #[derive(Debug)]
 struct Required {
     incoming: Incoming,
@@ -151,8 +151,8 @@ impl GroupFilter for Required {
     }
 }
 
-/// The score by terms. There is a coordinate for each key of the pod's preferred terms and of the terms that mean it; what counts for a
-/// domain is what it scores.
+/// The score by terms. There is one coordinate for each key of the pod's preferred terms and of the terms that match it; the amount of a
+/// domain is its score.
 #[derive(Debug)]
 struct Preferred {
     pod: Arc<Pod>,
@@ -205,7 +205,7 @@ impl GroupScore for Preferred {
 }
 
 impl InterPodAffinity {
-    /// The filter by group.
+    /// The filter by groups.
     pub(super) fn required(&self, cx: &Context<'_>, pod: &Arc<Pod>) -> Option<Box<dyn GroupFilter>> {
         if parse_error(pod).is_some() {
             return None;
@@ -222,7 +222,7 @@ impl InterPodAffinity {
         }))
     }
 
-    /// The terms of the pods on the nodes by which the pod scores.
+    /// The terms of the pods on the nodes that score the pod.
     pub(super) fn scoring_terms(
         &self,
         snapshot: &Snapshot,
@@ -240,14 +240,14 @@ impl InterPodAffinity {
         }
     }
 
-    /// The score by group.
+    /// The score by groups.
     pub(super) fn preferred(&self, cx: &Context<'_>, pod: &Arc<Pod>) -> Option<Box<dyn GroupScore>> {
         if parse_error(pod).is_some() {
             return None;
         }
         let namespace_labels = namespace_labels(pod, cx.snapshot.objects());
         let preferences = Preferences::of(pod, cx);
-        // A pod that no term scores yet is not scored at all: its own ones alone make no group.
+        // A pod that no term scores yet is not scored at all: its own terms alone do not make a group.
         let mut existing = self.scoring_terms(cx.snapshot, pod, &namespace_labels);
         if !existing.is_empty() || preferences.terms().next().is_some() {
             existing = existing_and_own(cx.snapshot, pod, &namespace_labels, |list| self.scores(list));

@@ -1,9 +1,9 @@
-//! Which changes are worth another attempt for a pod that a required term rejected.
+//! Which changes are worth another attempt for a pod that was rejected because of a required term.
 //!
-//! A hint knows no namespaces but the one that changed, so a namespace selector cannot be evaluated for a pod. Upstream does it
-//! without labels, and does not ask for changes of namespaces at all; it also forgets that a pod with affinity to itself may go
-//! anywhere once no other pod of its kind is left, and that a new node helps a pod that others keep away. Such pods wait for the
-//! flush of the unschedulable pods. `sensible` wakes them: where the plugin cannot know, it tries the pod again.
+//! A hint knows no namespaces except the one that changed, so it cannot evaluate a namespace selector for a pod. Upstream evaluates it as
+//! if the namespace had no labels, and does not register for changes of namespaces at all; it also ignores that a pod with affinity to
+//! itself may go anywhere once no other pod of its kind is left, and that a new node helps a pod that others keep away. Such pods wait for
+//! the flush of the unschedulable pods. `sensible` wakes them: if the plugin cannot know, the pod is retried.
 
 use super::affinity;
 use secondmate_framework::{EventObject, Hint, ObjectChange, Parity};
@@ -13,7 +13,7 @@ use secondmate_model::{Labels, Node, Pod, PodAffinityTerm};
 pub(super) fn hint(pod: &Pod, change: &ObjectChange, parity: Parity) -> Hint {
     let asked = Asked { pod, sensible: parity == Parity::Sensible };
     let worth = match (&change.old, &change.new) {
-        // Other pods may hate its old labels and not the new ones.
+        // Terms of other pods may match its old labels, but not the new ones.
         (_, Some(EventObject::Pod(new))) if new.uid == pod.uid => true,
         (Some(EventObject::Pod(old)), Some(EventObject::Pod(new))) => {
             has_place(old) && has_place(new) && (unreadable(pod) || asked.pod_changed(old, new))
@@ -36,17 +36,17 @@ pub(super) fn hint(pod: &Pod, change: &ObjectChange, parity: Parity) -> Hint {
     if worth { Hint::Queue } else { Hint::Skip }
 }
 
-/// Whether the pod has a node, if only a promised one.
+/// Whether the pod has a node, or at least a nominated one.
 fn has_place(pod: &Pod) -> bool {
     pod.node_name.is_some() || pod.nominated_node_name.is_some()
 }
 
-/// Required terms that cannot be evaluated leave nothing to compare with.
+/// If required terms cannot be evaluated, there is nothing to compare.
 fn unreadable(pod: &Pod) -> bool {
     has_error(pod, "required")
 }
 
-/// Whether a list of terms with this beginning of its name cannot be evaluated.
+/// Whether a list of terms whose name starts with this cannot be evaluated.
 fn has_error(pod: &Pod, list: &str) -> bool {
     affinity(pod).is_some_and(|affinity| affinity.errors.iter().any(|error| error.0.starts_with(list)))
 }
@@ -59,14 +59,14 @@ fn unwanted(pod: &Pod) -> &[PodAffinityTerm] {
     affinity(pod).map_or(&[], |affinity| &affinity.required_anti_affinity)
 }
 
-/// The pod that was rejected, and how the question is to be answered.
+/// The rejected pod, and in which parity to answer.
 struct Asked<'a> {
     pod: &'a Pod,
     sensible: bool,
 }
 
 impl Asked<'_> {
-    /// Whether the term matches the pod as far as a hint knows.
+    /// Whether the term matches the pod, as far as a hint can tell.
     fn is_met_by(&self, term: &PodAffinityTerm, other: &Pod) -> bool {
         if self.sensible && !term.namespace_selector.is_nothing() {
             return term.selector.matches(&other.labels);
@@ -74,22 +74,22 @@ impl Asked<'_> {
         term.matches(other, &Labels::default())
     }
 
-    /// Whether all terms, and at least one, match the pod: what affinity needs of one and the same pod.
+    /// Whether there are terms and all of them match the pod: affinity requires one and the same pod to match them all.
     fn are_all_met_by(&self, terms: &[PodAffinityTerm], other: &Pod) -> bool {
         !terms.is_empty() && terms.iter().all(|term| self.is_met_by(term, other))
     }
 
-    /// Whether some term matches the pod: what anti-affinity fails for.
+    /// Whether any term matches the pod: this makes anti-affinity fail.
     fn is_any_met_by(&self, terms: &[PodAffinityTerm], other: &Pod) -> bool {
         terms.iter().any(|term| self.is_met_by(term, other))
     }
 
-    /// Whether the pod may go anywhere once no pod is left that its affinity matches.
+    /// Whether the pod may go anywhere once no pod is left that matches its affinity.
     fn may_be_first_of_its_group(&self) -> bool {
         self.sensible && self.are_all_met_by(wanted(self.pod), self.pod)
     }
 
-    /// It is wanted now, or unwanted no more.
+    /// Whether the other pod is wanted now, or no longer unwanted.
     fn pod_changed(&self, old: &Pod, new: &Pod) -> bool {
         let (wanted, unwanted) = (wanted(self.pod), unwanted(self.pod));
         let (before, now) = (self.are_all_met_by(wanted, old), self.are_all_met_by(wanted, new));
@@ -107,7 +107,7 @@ impl Asked<'_> {
 
     fn node_changed(&self, old: Option<&Node>, new: &Node) -> bool {
         if self.sensible {
-            // Labels are all that decides, also for what the pods that are there think of this one.
+            // Labels alone decide, also for the terms of existing pods about this one.
             return wanted(self.pod).iter().all(|term| new.labels.get(&term.topology_key).is_some())
                 || self.may_be_first_of_its_group();
         }
@@ -124,7 +124,8 @@ impl Asked<'_> {
     }
 }
 
-/// Whether a namespace came to or left the selectors of the pod's terms, or is the one by whose labels others select the pod.
+/// Whether a namespace started or stopped matching the selectors of the pod's terms, or is the namespace whose labels let others select the
+/// pod.
 fn namespace_changed(pod: &Pod, old: Option<&Object>, new: &Object) -> bool {
     let Object::Namespace(name, after) = new else { return true };
     let before = old.and_then(|old| if let Object::Namespace(_, labels) = old { Some(labels) } else { None });

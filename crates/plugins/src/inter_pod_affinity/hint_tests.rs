@@ -129,7 +129,7 @@ fn what_upstream_forgets_wakes_the_pod_where_that_is_asked_for() {
         let change = ObjectChange { old, new };
         assert_eq!(hint(waiting, &change, Parity::Sensible), Hint::Queue, "{name}");
         let names_namespace = matches!(change.new, Some(EventObject::Other(_)));
-        // Upstream does not ask for changes of namespaces, so its hint is never asked.
+        // Upstream does not register for changes of namespaces, so its hint is never called.
         assert!(names_namespace || hint(waiting, &change, Parity::Strict) == Hint::Skip, "{name}");
     }
     for (name, waiting, old, new) in [

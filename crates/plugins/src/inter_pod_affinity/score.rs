@@ -8,18 +8,18 @@ use secondmate_model::{Atom, Labels, NodeInfo, Pod, PodAffinityTerm};
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// What a pair of label and value scores; shared by the clones of the cycle's state, since scoring tries nothing out.
+/// The score of each pair of label and value; shared by the clones of the cycle's state, since scoring does not try out anything.
 #[derive(Clone, Debug)]
 struct ScoreState(Arc<Pairs>);
 
-/// The incoming pod's preferred terms, in both lists.
+/// The incoming pod's preferred terms, from both lists.
 #[derive(Debug)]
 pub(super) struct Preferences {
     pod: Arc<Pod>,
     namespaces: ExpandedNamespaces,
 }
 
-/// Preferred terms with their weights: negative for anti-affinity.
+/// Preferred terms with their weights, which are negative for anti-affinity.
 fn weighted(pod: &Pod) -> impl Iterator<Item = (i64, &PodAffinityTerm)> {
     let lists = affinity(pod).map(|a| [(1, &a.preferred_affinity), (-1, &a.preferred_anti_affinity)]);
     lists
@@ -42,21 +42,21 @@ impl Preferences {
         self.terms().next().is_none()
     }
 
-    /// Memory of the namespaces of its terms, in bytes.
+    /// Memory used by the namespaces of its terms, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.namespaces.bytes()
     }
 
-    /// Whom they mean, and how much.
+    /// What the terms match, and with which weights.
     pub(super) fn key(&self) -> impl Hash + PartialEq + '_ {
         let lists = affinity(&self.pod).map(|a| (&a.preferred_affinity, &a.preferred_anti_affinity));
-        // A pod without any is like one that declares none.
+        // A pod whose lists are empty is like one without affinity.
         (lists.filter(|_| !self.is_empty()), &self.namespaces)
     }
 
-    /// Tells what the pods on the node score, by key.
+    /// Adds the scores of the pods on the node, by key.
     pub(super) fn add(&self, info: &NodeInfo, add: &mut impl FnMut(&Atom, i64)) {
-        // Asked for each node, and most pods have none.
+        // Called for each node, and most pods have no affinity.
         if self.pod.affinity.is_none() {
             return;
         }
@@ -65,7 +65,7 @@ impl Preferences {
         }
     }
 
-    /// Tells what the pods on the node score by the term at this place.
+    /// Adds the scores of the pods on the node by the term at this position.
     fn add_term(
         &self,
         at: usize,
@@ -84,7 +84,7 @@ impl Preferences {
     }
 }
 
-/// Tells what the terms of the pods on the node score that mean the incoming pod, by key.
+/// Adds the scores of those terms of the pods on the node that match the incoming pod, by key.
 pub(super) fn add_existing(
     hard_pod_affinity_weight: i32,
     info: &NodeInfo,
@@ -114,14 +114,14 @@ pub(super) fn add_existing(
     }
 }
 
-/// Brings raw scores into their range: the least becomes 0 and the largest 100.
+/// Normalises raw scores: the smallest becomes 0 and the largest 100.
 pub(super) fn normalized(scores: &mut [i64]) {
     let (Some(least), Some(most)) = (scores.iter().min().copied(), scores.iter().max().copied()) else {
         return;
     };
     let range = most - least;
     for score in scores {
-        // First the quotient, then the product, then the whole part: 29 of 100 comes to 28.
+        // First the quotient, then the product, then truncation: 29 of 100 becomes 28.
         *score = if range > 0 {
             (MAX_NODE_SCORE as f64 * ((*score - least) as f64 / range as f64)) as i64
         } else {
@@ -155,7 +155,7 @@ impl PreScore for InterPodAffinity {
         pod: &Arc<Pod>,
         _feasible: &[Arc<NodeInfo>],
     ) -> Status {
-        // Only where PreFilter is turned off does such a pod come here.
+        // Such a pod gets here only if PreFilter is disabled.
         if let Some(error) = parse_error(pod) {
             return Status::error(format!("failed to parse pod: {error}"));
         }

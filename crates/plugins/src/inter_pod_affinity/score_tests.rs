@@ -44,7 +44,7 @@ fn requires(near: Value) -> Value {
     json!({"podAffinity": {REQUIRED: near}})
 }
 
-/// `raw/normalized` of a, b, c and d, or the status where there are no scores.
+/// `raw/normalized` for a, b, c and d, or the status if there are no scores.
 fn scores_with(args: &Value, objects: Vec<Value>, affinity: Value) -> Result<String, Status> {
     let plugin = new(args, &Handle::default()).expect("valid arguments");
     let snapshot = fixture::snapshot(nodes().into_iter().chain(objects).collect());
@@ -141,12 +141,12 @@ fn where_nothing_scores_scoring_is_skipped() {
     };
     let existing = || vec![on("a", "db", prefers(json!([weighted(3, term("zone", "web"))]), json!([])))];
     assert!(skipped(Value::Null, vec![on("a", "db", Value::Null)], Value::Null));
-    // The only pod that is meant is on a node without the label.
+    // The only pod that matches is on a node without the label.
     let near = prefers(json!([weighted(5, term("zone", "db"))]), json!([]));
     assert!(skipped(Value::Null, vec![on("d", "db", Value::Null)], near.clone()));
     let ignoring = json!({"ignorePreferredTermsOfExistingPods": true});
     assert!(skipped(ignoring.clone(), existing(), Value::Null));
-    // A pod with preferences of its own is scored by those of the others as well.
+    // A pod with preferences of its own is also scored by those of the others.
     assert_eq!(scores_with(&ignoring, existing(), near).expect("scores"), "8/100 8/100 0/0 0/0");
 }
 

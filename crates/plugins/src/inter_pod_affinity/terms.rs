@@ -1,4 +1,4 @@
-//! Terms of the incoming pod: whom they mean, with namespace selectors worked into namespaces.
+//! The incoming pod's terms: which pods they match, with namespace selectors resolved to namespaces.
 
 use rustc_hash::FxHashSet;
 use secondmate_framework::hash_of;
@@ -8,14 +8,14 @@ use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// The namespaces of the pods that a term means.
+/// The namespaces of the pods that a term can match.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Namespaces {
     /// All.
     Any,
     /// A few, by name.
     Few(SmallVec<[Atom; 2]>),
-    /// More than are worth going through one by one.
+    /// Too many to go through one by one.
     Many(NamespaceSet),
 }
 
@@ -29,10 +29,10 @@ impl Hash for Namespaces {
     }
 }
 
-/// Namespaces of which the order does not count.
+/// A set of namespaces, in no particular order.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct NamespaceSet {
-    /// The sum of what the names hash to: it does not depend on their order, which is by chance, and tells sets of the same size apart.
+    /// The sum of the names' hashes: it does not depend on their order, which is arbitrary, and distinguishes sets of the same size.
     hash: u64,
     names: FxHashSet<Atom>,
 }
@@ -45,11 +45,11 @@ impl FromIterator<Atom> for NamespaceSet {
     }
 }
 
-/// Above this number a set is faster than a row.
+/// Above this number, a set is faster than a list.
 const FEW: usize = 8;
 
 impl Namespaces {
-    /// The namespaces that the term names and those that its selector matches now.
+    /// The namespaces that the term names, and those that its selector currently matches.
     fn of(term: &PodAffinityTerm, objects: &Objects) -> Self {
         let selector = &term.namespace_selector;
         if selector.is_everything() {
@@ -72,10 +72,10 @@ impl Namespaces {
     }
 }
 
-/// Memory of the set's table for each name that there is room for: the name, and a byte that says where it is.
+/// Memory that the set's table needs per slot: the name, and a control byte.
 const NAME_BYTES: usize = size_of::<Atom>() + 1;
 
-/// The namespaces of a list of terms, in its order.
+/// The namespaces for a list of terms, in its order.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub(super) struct ExpandedNamespaces(SmallVec<[Namespaces; 2]>);
 
@@ -84,7 +84,7 @@ impl ExpandedNamespaces {
         Self(terms.map(|term| Namespaces::of(term, objects)).collect())
     }
 
-    /// Memory of the names, in bytes: as much as the cluster has namespaces where a selector means most of them.
+    /// Memory used by the names, in bytes: with a selector that matches most namespaces, this grows with their number in the cluster.
     pub(super) fn bytes(&self) -> usize {
         let of = |namespaces: &Namespaces| match namespaces {
             Namespaces::Any => 0,
@@ -94,28 +94,28 @@ impl ExpandedNamespaces {
         self.0.iter().map(of).sum()
     }
 
-    /// Whether the term at this place in the list means the pod.
+    /// Whether the term at this position in the list matches the pod.
     pub(super) fn matches(&self, at: usize, term: &PodAffinityTerm, pod: &Pod) -> bool {
         term.selector.matches(&pod.labels) && self.0[at].contains(&pod.namespace)
     }
 
-    /// How many of a node's pods the term at this place in the list means.
+    /// How many of a node's pods match the term at this position in the list.
     pub(super) fn count(&self, at: usize, term: &PodAffinityTerm, node: &NodeInfo) -> i64 {
         let namespaces = &self.0[at];
         let meant =
             |pod: &&Arc<Pod>| term.selector.matches(&pod.labels) && namespaces.contains(&pod.namespace);
-        // A node holds at most some hundred pods.
+        // A node holds at most a few hundred pods.
         node.pods_for(&term.selector).iter().filter(meant).count() as i64
     }
 
-    /// How many of a node's pods all terms, and at least one, mean.
+    /// How many of a node's pods match all terms; 0 if there are no terms.
     pub(super) fn count_all(&self, terms: &[PodAffinityTerm], node: &NodeInfo) -> i64 {
         let Some(first) = terms.first() else { return 0 };
         let meant = |pod: &&Arc<Pod>| self.all_match(terms, pod);
         node.pods_for(&first.selector).iter().filter(meant).count() as i64
     }
 
-    /// Whether all terms, and at least one, mean the pod.
+    /// Whether there are terms and the pod matches all of them.
     pub(super) fn all_match(&self, terms: &[PodAffinityTerm], pod: &Pod) -> bool {
         !terms.is_empty() && terms.iter().enumerate().all(|(at, term)| self.matches(at, term, pod))
     }

@@ -73,11 +73,11 @@ fn required_terms_and_node_selectors_decide() {
         (json!([expression("cores", "Lt", &["9"])]), true),
         (json!([expression("zone", "Gt", &["7"])]), false),
         (json!([expression("absent", "Lt", &["7"])]), false),
-        // A term that cannot be parsed does not match, and does not keep others from matching.
+        // A term that cannot be parsed does not match, but does not keep others from matching.
         (json!([expression("cores", "Gt", &["many"])]), false),
         (json!([expression("cores", "Gt", &["many"]), expression("zone", "In", &["a"])]), true),
         (json!([expression("zone", "NotIn", &["not a label value"])]), false),
-        // Terms are alternatives, an empty one matches nothing, and so does a list without terms.
+        // Terms are alternatives; an empty term matches nothing, and neither does an empty list.
         (json!([expression("zone", "In", &["b"]), expression("cores", "Exists", &[])]), true),
         (json!([{}]), false),
         (json!([]), false),
@@ -143,7 +143,7 @@ fn pre_filter_narrows_down_to_nodes_that_are_named() {
         (json!([name_is("In", &["n2"]), name_is("In", &["n1"])]), only(&["n1", "n2"])),
         (json!([name_is("In", &["n1", "n2"])]), conflict),
         (json!([name_is("In", &["n1", "n2"]), name_is("In", &["n3"])]), only(&["n3"])),
-        // One alternative that may hold anywhere opens all nodes.
+        // One alternative that may match anywhere admits all nodes.
         (json!([name_is("In", &["n1"]), expression("zone", "In", &["a"])]), all.clone()),
         (json!([name_is("NotIn", &["n1"])]), all),
     ] {
@@ -179,7 +179,7 @@ fn without_preferences_scoring_is_skipped() {
     let plugin = without_arguments();
     assert_eq!(score(&plugin, &pod(json!({})), &[]).0, Status::skip());
     assert_eq!(score(&plugin, &requiring(json!([expression("a", "Exists", &[])])), &[]).0, Status::skip());
-    // A preference that prefers nothing still is one.
+    // A preference without requirements is still a preference.
     assert_eq!(score(&plugin, &preferring(json!([{"weight": 4, "preference": {}}])), &[]).0, Status::SUCCESS);
 }
 
@@ -204,7 +204,7 @@ fn preferences_that_cannot_be_parsed_fail_the_pod() {
             json!([bad_bound("x"), bad_bound("y")]),
             format!("[{}, {}]", not_integer(0, "x"), not_integer(1, "y")),
         ),
-        // An integer, but no value that a label can have.
+        // An integer, but not a valid label value.
         (json!([bad_bound("-5")]), not_label(0, "-5")),
         (json!([bad_bound("a b")]), format!("[{}, {}]", not_integer(0, "a b"), not_label(0, "a b"))),
     ] {
@@ -216,7 +216,7 @@ fn preferences_that_cannot_be_parsed_fail_the_pod() {
         let unprepared = NodeAffinity::default().score(&context(&snapshot), &CycleState::new(), &pod, &node);
         assert_eq!(unprepared, Err(failed), "{terms}");
     }
-    // Weight 0 is not even parsed.
+    // With weight 0, it is not even parsed.
     let ignored = preferring(json!([{"weight": 0, "preference": expression("a", "Gt", &["many"])}]));
     assert_eq!(score(&without_arguments(), &ignored, &[]).0.code(), Code::Success);
 }
@@ -260,7 +260,7 @@ fn hints() {
         (added(&outside), Hint::Skip),
         (updated_node(&bad, &good), Hint::Queue),
         (updated_node(&good, &good), Hint::Skip),
-        // The pod's own terms were met before: upstream does not look at the added affinity again.
+        // The pod's own terms matched before: upstream does not check the added affinity again.
         (updated_node(&outside, &good), Hint::Skip),
         (updated_node(&good, &bad), Hint::Skip),
     ] {
@@ -269,4 +269,13 @@ fn hints() {
     let unparsable = requiring(json!([expression("cores", "Gt", &["many"])]));
     assert_eq!(NodeAffinity::default().hint(&unparsable, &added(&good)), Hint::Queue);
     assert_eq!(NodeAffinity::default().hint(&unparsable, &updated_node(&good, &good)), Hint::Queue);
+    // The node has ceased to match the other term; upstream comes upon the first one before it looks at the node as it was.
+    let either = requiring(json!([expression("cores", "Gt", &["many"]), expression("zone", "In", &["a"])]));
+    for (change, expected) in [
+        (updated_node(&good, &bad), Hint::Queue),
+        (updated_node(&bad, &good), Hint::Queue),
+        (updated_node(&good, &good), Hint::Skip),
+    ] {
+        assert_eq!(NodeAffinity::default().hint(&either, &change), expected, "{change:?}");
+    }
 }

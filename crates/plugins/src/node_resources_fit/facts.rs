@@ -6,7 +6,7 @@ use secondmate_framework::Fact;
 use secondmate_model::NodeInfo;
 
 impl Needs {
-    /// A fact for each reason that the filter has against the node.
+    /// One fact for each of the filter's reasons to reject the node.
     pub(super) fn facts(&self, node: &NodeInfo) -> Vec<Fact> {
         let (allocatable, requested) = (&node.node().allocatable, node.requested());
         let (has, pods) = (&allocatable.resources, node.pods().len());

@@ -6,7 +6,7 @@ use secondmate_framework::{EventObject, ObjectChange, Parity};
 use secondmate_model::{Atom, Node, Pod, Resources};
 
 impl NodeResourcesFit {
-    /// Whether the change may cure that the pod did not fit.
+    /// Whether the change may make the pod fit.
     pub(super) fn is_worth_another_attempt(&self, pod: &Pod, change: &ObjectChange) -> bool {
         match (&change.old, &change.new) {
             (Some(EventObject::Pod(deleted)), None) => {
@@ -27,13 +27,13 @@ impl NodeResourcesFit {
         }
     }
 
-    /// Whether the pod fits on the empty node, and that is new.
+    /// Whether the pod fits on the empty node, and did not before.
     ///
-    /// Upstream also retries where a DeviceClass provides a resource that the node has none of; such nodes are not used here (see
+    /// Upstream also retries if a DeviceClass provides a resource that the node has none of; such nodes are not used here (see
     /// `DynamicResources`).
     fn is_node_change_helpful(&self, pod: &Pod, old: Option<&Node>, new: &Node) -> bool {
         let nothing_ignored = Ignored::default();
-        // Upstream forgets here which resources the arguments ignore, so that a pod that asks for one waits for the flush.
+        // Here upstream disregards which resources the arguments ignore, so that a pod that requests one of these waits for the flush.
         let ignored = if self.parity == Parity::Strict { &nothing_ignored } else { &self.ignored };
         let needs = Needs::of(&pod.requests.filter, ignored, None);
         if !needs.shortage(&new.allocatable, &Resources::default(), 0).reasons.is_empty() {
@@ -52,7 +52,8 @@ impl NodeResourcesFit {
     }
 }
 
-/// Whether a pod asks for less now: the waiting pod itself, or a pod on a node for less of what the waiting pod asks for.
+/// Whether a pod's requests have decreased: those of the waiting pod itself, or an assigned pod's request of something that the waiting pod
+/// needs.
 fn is_scaled_down_for(pod: &Pod, old: &Pod, new: &Pod) -> bool {
     if new.uid == pod.uid {
         return true;
@@ -70,7 +71,7 @@ fn is_scaled_down_for(pod: &Pod, old: &Pod, new: &Pod) -> bool {
         })
 }
 
-/// Whether a DeviceClass newly provides an extended resource that the pod asks for.
+/// Whether a DeviceClass newly provides an extended resource that the pod requests.
 fn is_class_change_helpful(
     pod: &Pod,
     old: Option<(&Atom, Option<&Atom>)>,

@@ -1,4 +1,4 @@
-//! The filter and the score by rows, for pods that ask for CPU and memory only.
+//! The filter and the score from rows, for pods that request only CPU and memory.
 
 use super::Needs;
 use super::strategy::Strategy;
@@ -14,7 +14,7 @@ struct RowNeeds {
     memory: i64,
 }
 
-/// The filter, where rows tell all.
+/// The filter, if the rows are sufficient for it.
 pub(super) fn filter<'a>(needs: &Needs) -> Option<Box<dyn RowFilter + 'a>> {
     let told = needs.ephemeral_storage <= 0 && needs.scalars.is_empty();
     told.then(|| -> Box<dyn RowFilter + 'a> {
@@ -22,7 +22,7 @@ pub(super) fn filter<'a>(needs: &Needs) -> Option<Box<dyn RowFilter + 'a>> {
     })
 }
 
-/// As `Shortage::check` has it.
+/// Like `Shortage::check`.
 fn has_room(need: i64, allocatable: i64, requested: i64) -> bool {
     (need <= 0) | (need <= allocatable.wrapping_sub(requested))
 }
@@ -54,7 +54,7 @@ struct RowScores<'a> {
     strategy: &'a Strategy,
 }
 
-/// The score, where rows tell all: `requests` are those of the resources.
+/// The score, if the rows are sufficient for it: `requests` are those of the scored resources.
 pub(super) fn score<'a>(
     resources: &[ScoredResource],
     strategy: &'a Strategy,
@@ -67,8 +67,8 @@ pub(super) fn score<'a>(
 }
 
 impl RowScores<'_> {
-    /// LeastAllocated of two resources, where the amounts are such that floating point comes to the same; says whether they are. As
-    /// [`Strategy::score`] has it.
+    /// LeastAllocated for two resources, if for these amounts floating point gives the same result as integers; returns whether it does.
+    /// See [`Strategy::score`].
     fn score_least_of_two(&self, level: Level, rows: NodeRows<'_>, scores: &mut [i64]) -> bool {
         let (Strategy::LeastAllocated, [(a, weight), (b, other_weight)]) = (self.strategy, &*self.resources)
         else {
@@ -105,7 +105,7 @@ impl RowScores<'_> {
     }
 }
 
-/// What would be left of the resource with the pod, in percent; says whether floating point comes to the same as integers.
+/// The percentage of the resource that would be left with the pod; returns whether floating point gives the same result as integers.
 #[inline(always)]
 fn percent_free<S: Simd>(
     _simd: S,
@@ -113,14 +113,14 @@ fn percent_free<S: Simd>(
     rows: &NodeRows<'_>,
     percent: &mut [i64; ROWS_AT_ONCE],
 ) -> bool {
-    /// A hundred times as much is below 2^52: see [`quotient`](crate::allocation::quotient).
+    /// A hundred times this is below 2^52: see [`quotient`](crate::allocation::quotient).
     const EXACT: u32 = 45;
     let (has, taken) = resource.columns(rows);
     let mut too_large = 0;
     let mut has_none = false;
     for ((percent, has), taken) in percent.iter_mut().zip(has).zip(taken) {
         let requested = taken.wrapping_add(resource.pod_request());
-        // Negative ones are large as well.
+        // As unsigned numbers, negative ones are large as well.
         too_large |= (has | requested) as u64 >> EXACT;
         has_none |= *has == 0;
         let (has, requested) = (exactly(*has), exactly(requested));

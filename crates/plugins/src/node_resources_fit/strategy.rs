@@ -1,4 +1,4 @@
-//! How the part of a node's resources that is taken becomes a score.
+//! How the allocated share of a node's resources becomes a score.
 
 use crate::allocation::{Allocation, quotient};
 use crate::shape::{PointArgs, Shape};
@@ -12,7 +12,7 @@ pub(super) enum Strategy {
     LeastAllocated,
     /// The fuller the better.
     MostAllocated,
-    /// By a function of the utilisation that is linear between the points.
+    /// By a function of the utilisation that is linear between points.
     RequestedToCapacityRatio(Shape),
 }
 
@@ -27,7 +27,7 @@ impl Strategy {
     /// Compiles a strategy.
     ///
     /// # Errors
-    /// What is wrong, from the field on where it is.
+    /// What is wrong, starting with the path of the field.
     pub(super) fn new(kind: &str, ratio: Option<RatioArgs>) -> Result<Self, String> {
         let ratio_wanted = kind == "RequestedToCapacityRatio";
         if ratio.is_some() && !ratio_wanted {
@@ -50,7 +50,7 @@ impl Strategy {
         }
     }
 
-    /// The score of a node by the allocations of its resources, each with its weight; 0 where none counts.
+    /// The score of a node from the allocations of its resources, each with its weight; 0 if none counts.
     ///
     /// The integers are upstream's, overflow included.
     pub(super) fn score(&self, allocations: impl Iterator<Item = (Allocation, i64)>) -> i64 {
@@ -86,7 +86,7 @@ fn least(allocation: &Allocation) -> i64 {
 }
 
 fn most(allocation: &Allocation) -> i64 {
-    // With the defaults for containers that ask for nothing, more may be taken than there is.
+    // With the defaults for containers that request nothing, the sum may exceed the allocatable amount.
     let requested = allocation.requested.min(allocation.allocatable);
     quotient(requested.wrapping_mul(MAX_NODE_SCORE), allocation.allocatable)
 }
@@ -117,11 +117,11 @@ mod tests {
             (&[(10, 10, 1)], 0, 100),
             // More than there is.
             (&[(11, 10, 1)], 0, 100),
-            // 66.6 and 33.3, cut.
+            // 66.6 and 33.3, truncated.
             (&[(1, 3, 1)], 66, 33),
             // (75 + 2 * 20) / 3 = 38.3 and (25 + 2 * 80) / 3 = 61.6
             (&[(1, 4, 1), (8, 10, 2)], 38, 61),
-            // (66 + 50) / 2 and (33 + 50) / 2 = 41.5: each resource is cut before the sum is.
+            // (66 + 50) / 2 and (33 + 50) / 2 = 41.5: each resource is truncated before the sum is.
             (&[(1, 3, 1), (1, 2, 1)], 58, 41),
             // The largest amounts that do not overflow.
             (&[(0, i64::MAX / 100, 1)], 100, 0),
@@ -138,7 +138,7 @@ mod tests {
         for (strategy, resources, expected) in [
             (&rising, &[(25, 100, 1)][..], 25),
             (&rising, &[(150, 100, 1)], 100),
-            // A resource that scores 0 does not even count by its weight.
+            // A resource that scores 0 does not count, not even with its weight.
             (&rising, &[(0, 100, 5), (40, 100, 1)], 40),
             (&rising, &[(0, 100, 5)], 0),
             // (25 + 50) / 2 = 37.5, rounded up.
@@ -147,13 +147,13 @@ mod tests {
             (&rising, &[(25, 100, 1), (50, 100, 2)], 42),
             (&peak, &[(0, 100, 1)], 20),
             (&peak, &[(20, 100, 1)], 20),
-            // 20 + 80 * 10 / 30 = 46.7, cut
+            // 20 + 80 * 10 / 30 = 46.7, truncated
             (&peak, &[(30, 100, 1)], 46),
             (&peak, &[(50, 100, 1)], 100),
             // 100 + -60 * 10 / 30 = 80
             (&peak, &[(60, 100, 1)], 80),
             (&peak, &[(90, 100, 1)], 40),
-            // Falling, cut towards zero: 100 + (-60 * 1 / 30 = -2) = 98
+            // Falling, truncated towards zero: 100 + (-60 * 1 / 30 = -2) = 98
             (&peak, &[(51, 100, 1)], 98),
         ] {
             assert_eq!(score(strategy, resources), expected, "{strategy:?} {resources:?}");

@@ -12,7 +12,7 @@ fn asking(requests: Value) -> Arc<Pod> {
     pod(json!({"metadata": {"name": "p"}, "spec": {"containers": [{"resources": {"requests": requests}}]}}))
 }
 
-/// A node named `n` with these resources, and pods on it that ask for these.
+/// A node named `n` with these resources, and pods on it with these requests.
 fn node_with(allocatable: Value, pods: &[Value]) -> NodeInfo {
     let mut node = node(json!({"metadata": {"name": "n"}, "status": {"allocatable": allocatable}}));
     for (index, requests) in pods.iter().enumerate() {
@@ -63,7 +63,7 @@ fn all_shortages_are_listed_and_too_large_a_request_is_final() {
         (json!({"example.com/nic": "0"}), 0, Status::SUCCESS),
         (json!({"hugepages-2Mi": "2Mi"}), 0, rejected(UU, &["Insufficient hugepages-2Mi"])),
         (json!({}), 2, rejected(U, &["Too many pods"])),
-        // One resource that the node can never give makes the whole verdict final.
+        // One resource that the node can never provide makes the whole verdict unresolvable.
         (
             json!({"cpu": "5", "memory": "3Gi", "ephemeral-storage": "3Gi", "example.com/gpu": "2"}),
             2,
@@ -84,12 +84,12 @@ fn all_shortages_are_listed_and_too_large_a_request_is_final() {
         let pod = asking(requests.clone());
         assert_eq!(verdict(&plugin, &snapshot, &pod, &node), expected, "{requests} beside {others}");
     }
-    // A node without a kubelet takes nothing; its size is not what it lacks.
+    // A node without a kubelet takes nothing; its size is not the reason.
     assert_eq!(
         verdict(&plugin, &snapshot, &asking(json!({})), &node_with(json!({}), &[])),
         rejected(U, &["Too many pods"])
     );
-    // An over-committed node has no room for anything, but for pods that ask for nothing.
+    // An over-committed node has no room for anything, except for pods that request nothing.
     let over = node_with(json!({"cpu": "1", "pods": "9"}), &[json!({"cpu": "2"})]);
     assert_eq!(
         verdict(&plugin, &snapshot, &asking(json!({"cpu": "1m"})), &over),
@@ -189,9 +189,9 @@ fn scores_by_strategy() {
     for (args, requests, others, expected) in [
         // CPU 1 of 4 leaves 75, memory 250 of 1000 leaves 75.
         (&least, json!({"cpu": "1", "memory": "250Mi"}), vec![], 75),
-        // Nothing asked for counts 100m and 200Mi: 97 (97.5) and 80, 88.5.
+        // No requests count as 100m and 200Mi: 97 (97.5) and 80, 88.5.
         (&least, json!({}), vec![], 88),
-        // So do the pods that are there: CPU 1200m of 4 leaves 70, memory 600 of 1000 leaves 40.
+        // So do the existing pods: CPU 1200m of 4 leaves 70, memory 600 of 1000 leaves 40.
         (&least, json!({"cpu": "1"}), vec![json!({}), json!({})], 55),
         // An explicit 0 is kept: CPU 100, memory 80.
         (&least, json!({"cpu": "0"}), vec![], 90),
@@ -200,7 +200,7 @@ fn scores_by_strategy() {
         (&most, json!({"cpu": "1", "memory": "250Mi"}), vec![], 25),
         // CPU 100, memory 20.
         (&most, json!({"cpu": "5"}), vec![], 60),
-        // Without GPUs asked for they do not count: (3 * 75 + 50) / 4 = 68.75
+        // GPUs do not count unless requested: (3 * 75 + 50) / 4 = 68.75
         (&weighted, json!({"cpu": "1", "memory": "500Mi"}), vec![], 68),
         // (3 * 75 + 50 + 4 * 25) / 8 = 46.9: two GPUs here, four there.
         (
@@ -209,7 +209,7 @@ fn scores_by_strategy() {
             vec![json!({"cpu": "0", "memory": "0", "example.com/gpu": "4"})],
             46,
         ),
-        // Whatever scores at all counts: (1 + 50) / 2 = 25.5. What scores 0 does not: 50.
+        // Whatever scores above 0 counts: (1 + 50) / 2 = 25.5. What scores 0 does not: 50.
         (&ratio, json!({"cpu": "40m", "memory": "500Mi"}), vec![], 26),
         (&ratio, json!({"cpu": "0", "memory": "500Mi"}), vec![], 50),
         // (25 + 50) / 2 = 37.5, rounded.
@@ -225,7 +225,7 @@ fn scores_by_strategy() {
     // A node that has none of a resource is scored by the others, and one that has nothing is not scored.
     assert_eq!(score(Value::Null, &asking(json!({"cpu": "1"})), &node_with(json!({"cpu": "4"}), &[])), 75);
     assert_eq!(score(Value::Null, &asking(json!({"cpu": "1"})), &node_with(json!({}), &[])), 0);
-    // The requests of the pod as a whole are not what is scored: the containers' defaults are, 100m of 4 and 200 of 1000.
+    // Pod-level requests are not scored: the containers' defaults are, 100m of 4 and 200 of 1000.
     let whole = pod(
         json!({"spec": {"resources": {"requests": {"cpu": "2", "memory": "500Mi"}}, "containers": [{}]}}),
     );
@@ -305,7 +305,7 @@ fn hints_on_pods() {
             ),
             Hint::Queue,
         ),
-        // Memory is not what the pod waits for.
+        // Memory is not what the pod is waiting for.
         (
             updated(
                 &other("n", large.clone()),

@@ -1,17 +1,17 @@
-//! Volumes that count against a CSI driver's limit, told apart by driver and handle.
+//! Volumes that count against a CSI driver's limit, identified by driver and handle.
 //!
-//! Volumes of in-tree plugins count for the driver that took the plugin's place, on nodes with a CSINode.
+//! Volumes of in-tree plugins count for the driver that replaced the plugin, on nodes with a CSINode.
 
 use secondmate_model::objects::{ObjectName, Objects, PersistentVolumeClaim};
 use secondmate_model::{Atom, Volume};
 use smallvec::SmallVec;
 
-/// What tells a volume from others of its driver.
+/// What distinguishes a volume from others of its driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Handle<'a> {
-    /// The driver's name for it.
+    /// The driver's handle for it.
     Volume(&'a str),
-    /// It has none yet: the claim that it will be made for.
+    /// It does not exist yet: the claim for which it will be provisioned.
     Claim(&'a ObjectName),
 }
 
@@ -20,11 +20,11 @@ enum Handle<'a> {
 pub(super) struct Attachable<'a> {
     pub(super) driver: &'a Atom,
     handle: Handle<'a>,
-    /// It is written as one of an in-tree plugin, whose place the driver took.
+    /// It is declared as a volume of an in-tree plugin that the driver replaced.
     in_tree: bool,
 }
 
-/// However it is written, it is the same volume.
+/// However it is declared, it is the same volume.
 impl PartialEq for Attachable<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.driver == other.driver && self.handle == other.handle
@@ -32,12 +32,12 @@ impl PartialEq for Attachable<'_> {
 }
 
 impl<'a> Attachable<'a> {
-    /// A volume by its driver's handle.
+    /// A volume, by its driver's handle.
     pub(super) fn of_handle(driver: &'a Atom, handle: &'a str) -> Self {
         Self { driver, handle: Handle::Volume(handle), in_tree: false }
     }
 
-    /// The volume behind a claim; where there is none yet, the one that its class will make.
+    /// The volume bound to a claim; if there is none yet, the one that its class will provision.
     pub(super) fn of_claim(objects: &'a Objects, claim: &'a PersistentVolumeClaim) -> Option<Self> {
         let volume = objects.volumes.get(&claim.volume_name);
         let Some(volume) = volume.filter(|_| !claim.volume_name.is_empty()) else {
@@ -55,14 +55,14 @@ impl<'a> Attachable<'a> {
         Some(Self { driver, handle: Handle::Volume(handle), in_tree })
     }
 
-    /// A claim without a class, or with one that does not exist, is not counted.
+    /// A claim without a class, or with a class that does not exist, is not counted.
     fn of_class(objects: &'a Objects, claim: &'a PersistentVolumeClaim) -> Option<Self> {
         let class = objects.storage_classes.get(claim.storage_class.as_ref()?)?;
         let driver = class.driver.as_ref().filter(|driver| !driver.is_empty())?;
         Some(Self { driver, handle: Handle::Claim(&claim.name), in_tree: *driver != class.provisioner })
     }
 
-    /// An inline volume of a migrated plugin; the reason where it cannot be translated.
+    /// An inline volume of a migrated plugin; the reason if it cannot be translated.
     pub(super) fn of_inline(volume: &'a Volume) -> Option<Result<Self, &'a str>> {
         let migration = volume.migration.as_ref()?;
         Some(match migration.handle.as_ref()? {
@@ -85,16 +85,16 @@ impl<'a> Attachable<'a> {
     }
 }
 
-/// An [`Attachable`] that outlives the look-up.
+/// An [`Attachable`] that outlives the lookup.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct OwnedAttachable {
     pub(super) driver: Atom,
     pub(super) handle: OwnedHandle,
-    /// As [`Attachable::in_tree`].
+    /// See [`Attachable::in_tree`].
     pub(super) in_tree: bool,
 }
 
-/// As [`Handle`].
+/// See [`Handle`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum OwnedHandle {
     Volume(Box<str>),
@@ -111,7 +111,7 @@ impl OwnedAttachable {
     }
 }
 
-/// A set of volumes. Nodes attach some dozens at most: a row on the stack is searched faster than a map is built.
+/// A set of volumes. Nodes attach a few dozen at most: searching a list on the stack is faster than building a map.
 #[derive(Debug, Default)]
 pub(super) struct Attachables<'a>(SmallVec<[Attachable<'a>; 40]>);
 
@@ -134,12 +134,12 @@ impl<'a> Attachables<'a> {
         self.0.retain(|volume| keep(volume));
     }
 
-    /// Number of volumes of a driver.
+    /// The number of volumes of a driver.
     pub(super) fn count(&self, driver: &Atom) -> usize {
         self.0.iter().filter(|v| v.driver == driver).count()
     }
 
-    /// The drivers, each once.
+    /// The drivers, without duplicates.
     pub(super) fn drivers(&self) -> SmallVec<[&'a Atom; 4]> {
         let mut drivers = SmallVec::new();
         for volume in &self.0 {

@@ -1,5 +1,5 @@
-//! NodeVolumeLimits: no more volumes of a CSI driver on a node than the node can attach, and none of a driver that must be
-//! installed where it is not.
+//! NodeVolumeLimits: no more volumes of a CSI driver on a node than the node can attach, and no volumes of a driver that must be installed
+//! on the node and is not.
 //!
 //! Source: `pkg/scheduler/framework/plugins/nodevolumelimits`.
 
@@ -28,11 +28,11 @@ pub struct NodeVolumeLimits {
     parity: Parity,
 }
 
-/// What the pod brings along, in the order of its volumes.
+/// The volumes that the pod adds, in its order.
 #[derive(Clone, Debug)]
 struct NewVolumes {
     volumes: Arc<[NewVolume]>,
-    /// Why the volumes after these could not be told.
+    /// Why the volumes after these could not be determined.
     failure: Option<Status>,
 }
 
@@ -43,7 +43,7 @@ enum NewVolume {
     Untranslatable(String),
 }
 
-/// Makes the plugin; it has no arguments.
+/// Creates the plugin. It takes no arguments.
 ///
 /// # Errors
 /// None.
@@ -51,7 +51,7 @@ pub fn new(_args: &Value, handle: &Handle) -> Result<Arc<dyn Plugin>, PluginErro
     Ok(Arc::new(NodeVolumeLimits { parity: handle.parity }))
 }
 
-/// Volumes that may count against a limit.
+/// Whether the volume may count against a limit.
 fn may_attach(volume: &Volume) -> bool {
     matches!(volume.source, VolumeSource::Claim { .. } | VolumeSource::Ephemeral)
         || volume.migration.is_some()
@@ -103,8 +103,9 @@ fn new_volume(objects: &Objects, pod: &Pod, volume: &Volume) -> Result<Option<Ne
     })
 }
 
-/// Adds the volumes of a pod that is on a node with a CSINode, those of the given drivers. One of which it cannot be told what it attaches is an
-/// error in strict parity, as upstream, and fails the attempts of others; else it counts as none.
+/// Adds the volumes of a pod that is on a node with a CSINode, if they belong to the given drivers. If it cannot be determined what a
+/// volume attaches, that is an error in strict parity, as upstream, and makes the attempts of other pods fail; otherwise the volume is not
+/// counted.
 fn existing<'a>(
     objects: &'a Objects,
     pod: &'a Pod,
@@ -133,7 +134,7 @@ fn existing_volume<'a>(
         if name.is_empty() {
             return Err(Status::error("PersistentVolumeClaim had no name"));
         }
-        // A claim that is gone says nothing about what is attached.
+        // A claim that no longer exists says nothing about what is attached.
         let Some(claim) = pod_claims::claim(objects, pod, name) else { return Ok(None) };
         if kind == pod_claims::ClaimKind::Ephemeral {
             pod_claims::is_for_pod(pod, claim).map_err(Status::error)?;
@@ -222,7 +223,7 @@ impl Plugin for NodeVolumeLimits {
     }
 }
 
-/// A driver without a limit counts as one with none left, as upstream has it.
+/// As upstream, a driver without a limit is treated as having limit 0.
 fn some_limit_grew(old: &CsiNode, new: &CsiNode) -> bool {
     new.drivers.iter().any(|(driver, limit)| {
         let before = old.drivers.iter().rfind(|(d, _)| d == driver).and_then(|(_, limit)| *limit);
@@ -230,13 +231,13 @@ fn some_limit_grew(old: &CsiNode, new: &CsiNode) -> bool {
     })
 }
 
-/// Whether a driver that must be installed is not.
+/// Whether a driver that must be installed is missing.
 fn is_missing(objects: &Objects, driver: &Atom, csi_node: Option<&CsiNode>) -> bool {
     objects.csi_drivers.get(driver).is_some_and(|driver| driver.must_be_installed)
         && !csi_node.is_some_and(|node| node.drivers.iter().any(|(name, _)| name == driver))
 }
 
-/// Volumes of a driver on a node.
+/// The volumes of a driver on a node.
 struct Tally {
     driver: Atom,
     attached: usize,
@@ -281,7 +282,7 @@ impl Filter for NodeVolumeLimits {
         let objects = cx.snapshot.objects();
         match state.read::<NewVolumes>() {
             Some(new) => self.check(objects, new, node),
-            // PreFilter is off in the profile: as upstream, the volumes are looked up for each node.
+            // PreFilter is disabled in the profile: as upstream, the volumes are looked up for each node.
             None => self.check(objects, &NewVolumes::of(objects, pod), node),
         }
     }
@@ -329,7 +330,7 @@ impl NodeVolumeLimits {
         let on_its_own = self.attachments(objects, node, &drivers, &attached, &new);
         new.retain(|volume| !attached.contains(volume));
         let tally = |driver: &&Atom| {
-            // As a map of drivers would have it: of two entries of a driver the last counts.
+            // As in a map of drivers: of two entries for a driver, the last counts.
             let limit = csi_node.drivers.iter().rfind(|(d, limit)| d == *driver && limit.is_some())?.1?;
             Some(Tally {
                 driver: (*driver).clone(),
@@ -341,10 +342,9 @@ impl NodeVolumeLimits {
         Ok(drivers.iter().filter_map(tally).collect())
     }
 
-    /// What is attached to the node without a pod of the node that uses it.
+    /// What is attached to the node without being used by any of its pods.
     ///
-    /// Upstream also counts a volume of the incoming pod that is still attached, and then once more as new; strict parity
-    /// does too.
+    /// Upstream also counts a volume of the incoming pod that is still attached, and then counts it again as new; strict parity does too.
     fn attachments<'a>(
         &self,
         objects: &'a Objects,

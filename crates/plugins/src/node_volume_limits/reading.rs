@@ -1,4 +1,4 @@
-//! In what pods with volumes are alike: in how many they bring of each driver, on all nodes that have none of them yet.
+//! What makes pods with volumes alike: how many volumes they add for each driver, on all nodes that have none of these volumes yet.
 
 use super::attachable::{OwnedAttachable, OwnedHandle};
 use super::{NewVolume, NewVolumes};
@@ -7,16 +7,16 @@ use secondmate_model::Atom;
 use smallvec::SmallVec;
 use std::collections::BTreeSet;
 
-/// Nodes that have volumes of the pod already, up to which it is like others that bring as many. A volume on more nodes is one that many
-/// pods share: these are like each other.
+/// If up to this many nodes already have volumes of the pod, the pod is like others that add as many. If more nodes do, the volume is one
+/// that many pods share: these pods are like each other.
 const NODES_MAX: usize = 8;
 
-/// Volumes that a node has none of: what counts of them.
+/// Volumes that a node has none of: only this counts about them.
 #[derive(Debug)]
 struct AsMany(Box<[(Atom, bool, usize)]>);
 
 impl AsMany {
-    /// Driver, whether it is written as in-tree, and the place of the first volume that is the same.
+    /// Driver, whether the volume is declared as in-tree, and the position of the first volume that is the same.
     fn of(volumes: &[&OwnedAttachable]) -> Self {
         let counted = volumes.iter().enumerate().map(|(at, volume)| {
             let same = volumes.iter().position(|other| other.borrowed() == volume.borrowed());
@@ -32,7 +32,7 @@ impl AsMany {
 
 alike_by_key!(AsMany);
 
-/// The very same volumes.
+/// Exactly the same volumes.
 #[derive(Debug)]
 struct TheSame(Box<[OwnedAttachable]>);
 
@@ -44,8 +44,8 @@ impl TheSame {
 
 alike_by_key!(TheSame);
 
-/// The nodes that may have one of the volumes: those where a pod uses its claim, or another claim with the same volume, or inline volumes,
-/// and those to which it is attached. `None` where they are many.
+/// The nodes that may have one of the volumes: those with a pod that uses its claim, or another claim for the same volume, or inline
+/// volumes, and those to which it is attached. `None` if there are many.
 fn nodes_with(snapshot: &Snapshot, volumes: &[&OwnedAttachable]) -> Option<Vec<NodeIndex>> {
     let mut nodes = BTreeSet::new();
     let mut add = |more: &mut dyn Iterator<Item = NodeIndex>| {
@@ -70,7 +70,7 @@ fn nodes_with(snapshot: &Snapshot, volumes: &[&OwnedAttachable]) -> Option<Vec<N
     Some(nodes.into_iter().collect())
 }
 
-/// What is read for a pod that brings these volumes; `None` where they cannot all be told.
+/// What is read for a pod that adds these volumes; `None` if they cannot all be determined.
 pub(super) fn of(snapshot: &Snapshot, new: &NewVolumes) -> Option<Reading> {
     if new.failure.is_some() {
         return None;
@@ -87,6 +87,6 @@ pub(super) fn of(snapshot: &Snapshot, new: &NewVolumes) -> Option<Reading> {
         Some(nodes) => Reading { nodes, ..Reading::of(AsMany::of(&volumes)) },
         None => Reading::of(TheSame(volumes.iter().map(|volume| (*volume).clone()).collect())),
     };
-    // The classes tell the drivers of claims without a volume, also of those that the node's pods use.
+    // The classes determine the drivers of claims without a volume, including the claims of the node's pods.
     Some(reading.with_objects(&[ObjectKind::StorageClass, ObjectKind::CsiDriver]).with_storage())
 }

@@ -41,7 +41,7 @@ fn existing(name: &str, volumes: Value) -> Value {
     json!({"kind": "Pod", "metadata": {"name": name}, "spec": {"nodeName": "n1", "volumes": volumes}})
 }
 
-/// Claims `c1` to `c9`, each with a volume of driver `d`; `e1` of driver `e`; unbound ones; a node.
+/// Claims `c1` to `c9`, each with a volume of driver `d`; `e1` with one of driver `e`; unbound ones; a node.
 fn world(more: Vec<Value>) -> Snapshot {
     let mut objects = vec![
         json!({"kind": "Node", "metadata": {"name": "n1"}}),
@@ -122,7 +122,7 @@ fn a_driver_that_must_be_installed_is_looked_for() {
             volumes(&["e1", "c1"]),
             missing("d"),
         ),
-        // In-tree volumes are the driver's on nodes with a CSINode.
+        // On nodes with a CSINode, in-tree volumes belong to the driver.
         ("in-tree inline, no CSINode", vec![driver(ebs, true)], inline(), Status::SUCCESS),
         ("in-tree inline", vec![driver(ebs, true), csi_node(json!({}))], inline(), missing(ebs)),
         ("in-tree volume, no CSINode", vec![driver(ebs, true)], volumes(&["ebs"]), Status::SUCCESS),
@@ -155,11 +155,11 @@ fn volumes_of_a_driver_are_counted_once_each() {
         more.push(csi_node(json!({"d": limit})));
         assert_eq!(run(&world(more), pod_volumes), expected, "{what}");
     }
-    // A driver without a limit leaves the others theirs.
+    // A driver without a limit does not affect the limits of others.
     let mut more = two_on_node();
     more.push(csi_node(json!({"d": 2, "e": null})));
     assert_eq!(run(&world(more), volumes(&["c3"])), exceeded());
-    // Without limits nothing is counted.
+    // Without limits, nothing is counted.
     assert_eq!(run(&world(two_on_node()), volumes(&["c3"])), Status::SUCCESS);
     let no_limit =
         json!({"kind": "CSINode", "metadata": {"name": "n1"}, "spec": {"drivers": [{"name": "d"}]}});
@@ -196,11 +196,11 @@ fn attachments_without_a_pod_count() {
             csi_node(json!({"d": limit})),
         ]
     };
-    // v1 by its pod, v2 attached, and the new one.
+    // v1 through its pod, v2 attached, and the new one.
     assert_eq!(run(&world(more(2)), volumes(&["c3"])), exceeded());
     assert_eq!(run(&world(more(3)), volumes(&["c3"])), Status::SUCCESS);
 
-    // Upstream's quirk: a volume that is attached and comes again with the pod counts twice.
+    // Upstream's quirk: a volume that is attached and also comes with the pod counts twice.
     let pod = pod(json!({"metadata": {"name": "p"}, "spec": {"volumes": volumes(&["c2"])}}));
     assert_eq!(run_with(Parity::Strict, &world(more(2)), &pod), exceeded());
     assert_eq!(run_with(Parity::Sensible, &world(more(2)), &pod), Status::SUCCESS);

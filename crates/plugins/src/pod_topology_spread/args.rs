@@ -1,4 +1,4 @@
-//! Arguments: the constraints of pods that have none of their own.
+//! Arguments: the constraints for pods that have none of their own.
 
 use super::NAME;
 use crate::arguments::{parse, refused};

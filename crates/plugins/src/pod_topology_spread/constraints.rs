@@ -1,4 +1,4 @@
-//! The constraints that hold for a pod: its own, or the defaults with the selector of its services and owner.
+//! The constraints that apply to a pod: its own, or the defaults with the selector of its services and owner.
 
 use super::PodTopologySpread;
 use crate::node_affinity::matches_required;
@@ -15,25 +15,25 @@ use std::sync::Arc;
 
 const HOSTNAME: &str = "kubernetes.io/hostname";
 
-/// One constraint, with what the loops over nodes read.
+/// One constraint, prepared for the loops over nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Constraint {
     pub(super) key: Atom,
-    /// The domains are single nodes: they are counted where they are scored.
+    /// The domains are single nodes, whose pods are counted when the node is scored.
     pub(super) is_hostname: bool,
     pub(super) max_skew: i32,
     pub(super) min_domains: i32,
     pub(super) honor_node_affinity: bool,
     pub(super) honor_node_taints: bool,
-    /// Position in [`Constraints::selectors`].
+    /// Index into [`Constraints::selectors`].
     pub(super) selector: usize,
 }
 
-/// The constraints of one kind that hold for a pod.
+/// The constraints of one kind that apply to a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Constraints {
     pub(super) list: SmallVec<[Constraint; 2]>,
-    /// The different selectors: mostly one, so that a node's pods are counted once for all constraints.
+    /// The distinct selectors: usually one, so that a node's pods are counted once for all constraints.
     pub(super) selectors: SmallVec<[LabelSelector; 1]>,
 }
 
@@ -67,7 +67,7 @@ impl Constraints {
         self.list.iter().all(|constraint| labels.get(&constraint.key).is_some())
     }
 
-    /// The pods on a node that count, per selector; `counts` keeps what is known for this node already.
+    /// The number of pods on a node that count, per selector; `counts` caches the numbers already known for this node.
     pub(super) fn count(
         &self,
         constraint: &Constraint,
@@ -91,18 +91,18 @@ impl Constraints {
     }
 }
 
-/// Pods on the node, of the namespace, that the selector means and that are not on their way out. An empty selector counts none.
+/// The number of pods on the node and in the namespace that match the selector and are not terminating. An empty selector counts none.
 pub(super) fn count(node: &NodeInfo, selector: &LabelSelector, namespace: &Atom) -> i64 {
     if selector.is_everything() {
         return 0;
     }
     let counts =
         |pod: &&Arc<Pod>| !pod.deleting && pod.namespace == *namespace && selector.matches(&pod.labels);
-    // A node holds at most some hundred pods.
+    // A node holds at most a few hundred pods.
     node.pods_for(selector).iter().filter(counts).count() as i64
 }
 
-/// Whether a node takes part in a pod's spreading, worked out at most once per node.
+/// Whether a node takes part in a pod's spreading; computed at most once per node.
 pub(super) struct Inclusion<'a> {
     pod: &'a Pod,
     node: &'a Node,
@@ -128,10 +128,10 @@ impl<'a> Inclusion<'a> {
 }
 
 impl PodTopologySpread {
-    /// The pod's own constraints of a kind, or the defaults where it has none of either kind.
+    /// The pod's own constraints of a kind, or the defaults if it has none of either kind.
     ///
     /// # Errors
-    /// A selector that is not valid.
+    /// A selector is not valid.
     pub(super) fn constraints(
         &self,
         pod: &Pod,
@@ -152,7 +152,7 @@ impl PodTopologySpread {
         Ok(constraints)
     }
 
-    /// The defaults of a kind.
+    /// The default constraints of a kind.
     pub(super) fn defaults_of(&self, kind: WhenUnsatisfiable) -> Constraints {
         let mut constraints = Constraints::default();
         for constraint in self.defaults.iter().filter(|c| c.when_unsatisfiable == kind) {
@@ -171,8 +171,8 @@ pub(super) fn own(pod: &Pod, kind: WhenUnsatisfiable) -> Result<Constraints, Sel
     Ok(constraints)
 }
 
-/// What selects the pod's like: the labels that its services select by, and the selector of its ReplicationController,
-/// ReplicaSet or StatefulSet. Nothing of that makes the empty selector.
+/// Selects the pods that belong with this one: by the labels that its services select, and by the selector of its ReplicationController,
+/// ReplicaSet or StatefulSet. If there are none of these, the selector is empty.
 fn default_selector(pod: &Pod, objects: &Objects) -> LabelSelector {
     let mut requirements: Vec<Requirement> = Vec::new();
     for service in in_namespace(&objects.services, &pod.namespace) {
@@ -187,7 +187,7 @@ fn default_selector(pod: &Pod, objects: &Objects) -> LabelSelector {
             ("v1", "ReplicationController") => {
                 let found = objects.replication_controllers.get(&name);
                 if let Some(Ok(selector)) = found.map(|workload| &workload.selector) {
-                    // Both are maps: where they name a key twice, the controller's value stands.
+                    // Both are maps: if both have a key, the controller's value counts.
                     let taken =
                         |r: &Requirement| selector.requirements().iter().any(|own| key(own) == key(r));
                     requirements.retain(|r| !taken(r));
@@ -198,7 +198,7 @@ fn default_selector(pod: &Pod, objects: &Objects) -> LabelSelector {
             ("apps/v1", "StatefulSet") => objects.stateful_sets.get(&name),
             _ => None,
         };
-        // A selector that is invalid, or that matches nothing, has no requirements to add.
+        // A selector that is invalid, or that matches nothing, adds no requirements.
         if let Some(Ok(selector)) = found.map(|workload| &workload.selector) {
             requirements.extend(selector.requirements().iter().cloned());
         }
@@ -276,7 +276,7 @@ mod tests {
             ("apps/v1", "ReplicaSet", Value::Null, 1),
             ("apps/v1", "ReplicaSet", json!({"matchExpressions": [{"key": "k", "operator": "Near"}]}), 1),
             ("extensions/v1beta1", "ReplicaSet", json!({"matchLabels": {"hash": "1"}}), 1),
-            // The controller's value takes the place of the service's.
+            // The controller's value replaces the service's.
             ("v1", "ReplicationController", json!({"app": "other", "x": "y"}), 2),
             ("v1", "ReplicationController", json!({"app": "other"}), 1),
         ] {

@@ -1,24 +1,24 @@
-//! Counts of pods per domain of one constraint, with what single placements tried out change in them.
+//! Counts of pods per domain of one constraint, and how placements that are tried out change them.
 
 use rustc_hash::FxHashMap;
 use secondmate_model::Atom;
 use smallvec::SmallVec;
 
-/// Upstream's stand-in for the smallest count where there is no domain.
+/// Upstream's stand-in for the smallest count if there is no domain.
 pub(super) const NO_DOMAIN: i64 = i32::MAX as i64;
 
-/// The counts as they stand in the snapshot.
+/// The counts for the snapshot.
 #[derive(Debug, Default)]
 pub(super) struct Domains {
-    /// Position in `counts` by value of the label.
+    /// Index into `counts` by label value.
     positions: FxHashMap<Atom, u32>,
     counts: Vec<i64>,
-    /// The two smallest counts with their positions: enough to know the smallest of all others when one changes.
+    /// The two smallest counts with their positions: enough to know the smallest of the others when one of them changes.
     least: SmallVec<[(u32, i64); 2]>,
 }
 
 impl Domains {
-    /// Adds to the domain, which exists from then on, be it with 0.
+    /// Adds to the domain, which exists from then on, even with a count of 0.
     pub(super) fn add(&mut self, value: &Atom, count: i64) {
         if let Some(&at) = self.positions.get(value) {
             self.counts[at as usize] += count;
@@ -29,7 +29,7 @@ impl Domains {
         self.counts.push(count);
     }
 
-    /// To be called when all is counted.
+    /// To be called when everything has been counted.
     pub(super) fn finish(&mut self) {
         self.least.clear();
         for (at, &count) in (0..).zip(&self.counts) {
@@ -48,7 +48,7 @@ impl Domains {
         self.positions.get(value).copied()
     }
 
-    /// Number of domains.
+    /// The number of domains.
     pub(super) fn len(&self) -> usize {
         self.counts.len()
     }
@@ -62,12 +62,12 @@ struct Change {
     delta: i64,
 }
 
-/// Changes of the counts, for all constraints of a pod: a placement tried out concerns one node, so they are few.
+/// Changes of the counts, for all constraints of a pod: trying out a placement concerns one node, so there are few.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Changes(SmallVec<[Change; 2]>);
 
 impl Changes {
-    /// One pod more or less in a domain.
+    /// Adds `delta` to the count of a domain.
     pub(super) fn add(&mut self, constraint: usize, value: &Atom, delta: i64) {
         match self.0.iter_mut().find(|c| c.constraint == constraint && c.value == *value) {
             Some(change) => change.delta += delta,
@@ -79,7 +79,7 @@ impl Changes {
         self.0.iter().filter(move |c| c.constraint == constraint)
     }
 
-    /// Pods in a domain.
+    /// The number of pods in a domain.
     pub(super) fn count(&self, domains: &Domains, constraint: usize, value: &Atom) -> i64 {
         let counted = domains.position(value).map_or(0, |at| domains.counts[at as usize]);
         if self.0.is_empty() {
@@ -88,7 +88,7 @@ impl Changes {
         counted + self.of(constraint).find(|c| c.value == *value).map_or(0, |c| c.delta)
     }
 
-    /// The smallest count of a domain, 0 where there are fewer domains than there should be.
+    /// The smallest count of a domain; 0 if there are fewer domains than `min_domains`.
     pub(super) fn minimum(&self, domains: &Domains, constraint: usize, min_domains: i32) -> i64 {
         let mut new = 0;
         let mut changed: SmallVec<[u32; 2]> = SmallVec::new();
@@ -111,7 +111,7 @@ impl Changes {
         let unchanged = match changed.as_slice() {
             [] => domains.least.first().map(|l| l.1),
             [one] => domains.least.iter().find(|l| l.0 != *one).map(|l| l.1),
-            // Not met in practice, where the changes concern one node.
+            // Does not occur in practice, since the changes concern one node.
             many => (0..).zip(&domains.counts).filter(|(at, _)| !many.contains(at)).map(|(_, c)| *c).min(),
         };
         least.min(unchanged.unwrap_or(NO_DOMAIN))
@@ -140,7 +140,7 @@ mod tests {
             [("c", -1, 1), ("c", -1, 0), ("c", 3, 1), ("b", 1, 2), ("b", 2, 3), ("a", -4, -1)]
         {
             changes.add(0, &Atom::new(value), delta);
-            // Another constraint's changes do not matter.
+            // Changes for another constraint do not matter.
             changes.add(1, &Atom::new(value), -100);
             assert_eq!(changes.minimum(&domains, 0, 1), expected, "{value} {delta}");
         }

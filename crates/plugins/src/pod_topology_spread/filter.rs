@@ -1,4 +1,4 @@
-//! PreFilter and Filter: constraints that must hold.
+//! PreFilter and Filter: hard constraints.
 
 use super::constraints::{Constraint, Constraints, Inclusion};
 use super::domains::{Changes, Domains};
@@ -10,17 +10,17 @@ use secondmate_model::{Atom, NodeInfo, Pod, WhenUnsatisfiable};
 use smallvec::SmallVec;
 use std::sync::{Arc, OnceLock};
 
-/// What a cycle knows of a pod's hard constraints.
+/// What a cycle knows about a pod's hard constraints.
 #[derive(Debug)]
 struct Hard {
     constraints: Constraints,
-    /// Whether the pod itself counts, for each constraint: 1 or 0.
+    /// For each constraint, whether the pod itself counts: 1 or 0.
     own: SmallVec<[i64; 2]>,
-    /// Domains of each constraint, once somebody has asked for them.
+    /// The domains of each constraint, computed when first needed.
     domains: OnceLock<SmallVec<[Domains; 2]>>,
 }
 
-/// Kept in the cycle's state. What was counted is shared by its clones, so that a clone costs next to nothing.
+/// Kept in the cycle's state. The counts are shared by its clones, so that a clone costs next to nothing.
 #[derive(Clone, Debug)]
 pub(super) struct FilterState {
     hard: Arc<Hard>,
@@ -33,7 +33,7 @@ impl Hard {
         Self { constraints, own, domains: OnceLock::new() }
     }
 
-    /// The domains as they stand in the snapshot. The snapshot does not change in a cycle, so it does not matter who asks first.
+    /// The domains for the snapshot. The snapshot does not change during a cycle, so it does not matter when they are first needed.
     fn domains(&self, pod: &Pod, snapshot: &Snapshot) -> &[Domains] {
         self.domains.get_or_init(|| Self::count(&self.constraints, pod, snapshot.nodes()))
     }
@@ -69,7 +69,7 @@ impl Hard {
     }
 }
 
-/// Whether the pod itself counts, for each constraint: 1 or 0.
+/// For each constraint, whether the pod itself counts: 1 or 0.
 pub(super) fn own_counts(constraints: &Constraints, pod: &Pod) -> SmallVec<[i64; 2]> {
     let own = constraints.list.iter().map(|c| i64::from(constraints.selector(c).matches(&pod.labels)));
     own.collect()
@@ -80,7 +80,7 @@ impl FilterState {
         state.get_mut().ok_or_else(missing)
     }
 
-    /// Another pod came to the node, or left it. Unlike in the first count, one on its way out counts as well.
+    /// Another pod was added to the node, or removed from it. Unlike in the first count, terminating pods count as well.
     fn update(&mut self, pod: &Pod, other: &Pod, node: &NodeInfo, delta: i64) {
         let constraints = &self.hard.constraints;
         let node = node.node();
@@ -170,7 +170,7 @@ impl Filter for PodTopologySpread {
     }
 }
 
-/// The verdict on a node whose domains would come to these skews; none where it lacks the label.
+/// The verdict on a node, given the skews that its domains would have; `None` where it lacks the label.
 pub(super) fn verdict(
     constraints: &Constraints,
     skew: impl Fn(usize, &Constraint) -> Option<Skew>,
@@ -188,13 +188,13 @@ pub(super) fn verdict(
 
 /// A domain as it would be with the pod.
 pub(super) struct Skew {
-    /// Pods in it.
+    /// The pods in it.
     pub(super) with_pod: i64,
-    /// The smallest count of a domain.
+    /// The smallest count of any domain.
     pub(super) minimum: i64,
 }
 
-/// The constraints that the node does not meet, and by how much.
+/// The constraints that the node violates, and by how much.
 pub(super) fn facts(snapshot: &Snapshot, state: &CycleState, pod: &Pod, node: &NodeInfo) -> Vec<Fact> {
     let Some(FilterState { hard, changes }) = state.read() else { return Vec::new() };
     let domains = hard.domains(pod, snapshot);

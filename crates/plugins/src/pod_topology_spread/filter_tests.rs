@@ -62,7 +62,7 @@ impl Cycle {
         plugin.pre_filter(&Self::cx(&self.snapshot), &mut self.state, pod).status
     }
 
-    /// `name:+` for a node that passes, `name:-` for one that does not, `name:!` where no preemption helps.
+    /// `name:+` for a node that passes, `name:-` for one that does not, `name:!` if preemption does not help.
     fn verdicts(&self, pod: &Arc<Pod>) -> String {
         let filter = self.plugin.clone().as_filter().expect("implemented");
         let verdict = |node: &Arc<NodeInfo>| {
@@ -156,9 +156,9 @@ fn a_node_without_a_label_is_no_place_and_not_counted() {
     objects.extend(web("a", 1));
     objects.extend(web("b", 1));
     objects.extend(web("n", 0));
-    // Were n a domain of its own, the smallest count would be 0.
+    // If n were a domain of its own, the smallest count would be 0.
     assert_eq!(verdicts(objects.clone(), &pod(json!([hard(1, "zone")]))), "a:+ b:+ n:!");
-    // By host name alone it is one.
+    // By host name alone, it is one.
     assert_eq!(verdicts(objects, &pod(json!([hard(1, "kubernetes.io/hostname")]))), "a:- b:- n:+");
 }
 
@@ -192,7 +192,7 @@ fn label_keys_narrow_the_selector_to_the_pods_own_values() {
 fn an_empty_selector_counts_no_pod_but_the_incoming_one() {
     let constraint = with(hard(1, "zone"), "labelSelector", json!({}));
     assert_eq!(verdicts(three_zones(), &pod(json!([constraint]))), "a:+ b:+ c:+ d:+");
-    // Without a selector not even that.
+    // Without a selector, not even that.
     let constraint = with(hard(1, "zone"), "labelSelector", Value::Null);
     assert_eq!(verdicts(three_zones(), &pod(json!([constraint]))), "a:+ b:+ c:+ d:+");
 }
@@ -213,11 +213,11 @@ fn nodes_that_the_pod_cannot_use_count_or_not_as_the_policies_say() {
     ];
     objects.extend(web("a", 1));
     objects.extend(web("b", 1));
-    // c and d are empty: where they count, a and b are too full.
+    // c and d are empty: if they count, a and b are too full.
     for (affinity, taints, zones, expected) in [
         ("Honor", "Ignore", json!(["1", "2", "3", "4"]), "a:- b:- c:+ d:+ e:-"),
         ("Honor", "Honor", json!(["1", "2", "3", "4"]), "a:+ b:+ c:+ d:+ e:+"),
-        // Zone 2 alone: a, c, d and e do not count, so nothing is known of their domains.
+        // Zone 2 only: a, c, d and e do not count, so nothing is known about their domains.
         ("Honor", "Ignore", json!(["2"]), "a:+ b:+ c:+ d:+ e:+"),
         ("Ignore", "Ignore", json!(["2"]), "a:- b:- c:+ d:+ e:-"),
         ("Ignore", "Honor", json!(["2"]), "a:+ b:+ c:+ d:+ e:+"),
@@ -257,7 +257,7 @@ fn placements_tried_out_change_the_counts_and_only_in_their_state() {
         (true, &other, "c", "a:- b:+ c:+ d:+"),
         (true, &other, "c", "a:- b:+ c:- d:-"),
         (false, &other, "c", "a:- b:+ c:+ d:+"),
-        // More than were counted, as with pods on their way out.
+        // More are removed than were counted, as with terminating pods.
         (false, &other, "b", "a:- b:+ c:- d:-"),
         (false, &other, "b", "a:- b:+ c:- d:-"),
     ] {

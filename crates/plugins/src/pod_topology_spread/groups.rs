@@ -1,4 +1,4 @@
-//! Constraints counted node by node: what verdict and score are worked out from without going over all nodes.
+//! Constraints counted node by node, so that verdicts and scores can be derived without going over all nodes.
 
 use super::PodTopologySpread;
 use super::constraints::{Constraint, Constraints, Inclusion, count};
@@ -14,33 +14,33 @@ use smallvec::SmallVec;
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// The score by a pod's soft constraints. The first coordinate says whether a node stays out, then there is one for each constraint:
-/// the number of pods on the node for the host name, and otherwise the domain, with a mark on nodes without the label.
+/// The score by a pod's soft constraints. The first coordinate says whether a node is left out, and then there is one for each constraint:
+/// for the host name, the number of pods on the node; otherwise the domain, marked for nodes without the label.
 #[derive(Debug)]
 struct SoftSpread {
     constraints: Constraints,
     requires_all_keys: bool,
-    /// A pod of the class: its namespace, and what nodes take part.
+    /// A pod of the class, for its namespace and for which nodes take part.
     pod: Arc<Pod>,
-    /// What nodes without the label count under.
+    /// The value under which nodes without the label count.
     no_value: Atom,
 }
 
-/// A node without the label, for the host name.
+/// A node without the host name label.
 const NO_HOSTNAME: i64 = -1;
 
-/// The filter by a pod's hard constraints. There is a coordinate for each: the domain, or a number on nodes without the label.
+/// The filter by a pod's hard constraints. There is one coordinate for each: the domain, or a number for nodes without the label.
 #[derive(Debug)]
 struct HardSpread {
     constraints: Constraints,
-    /// Whether the pod itself counts, for each constraint.
+    /// For each constraint, whether the pod itself counts.
     own: SmallVec<[i64; 2]>,
-    /// A pod of the class: its namespace, and what nodes take part.
+    /// A pod of the class, for its namespace and for which nodes take part.
     pod: Arc<Pod>,
 }
 
 impl PodTopologySpread {
-    /// The filter by group; none where the constraints cannot be read.
+    /// The filter by groups; `None` if the constraints cannot be read.
     pub(super) fn hard_spread(&self, cx: &Context<'_>, pod: &Arc<Pod>) -> Option<Box<dyn GroupFilter>> {
         let constraints =
             self.constraints(pod, cx.snapshot.objects(), WhenUnsatisfiable::DoNotSchedule).ok()?;
@@ -48,7 +48,7 @@ impl PodTopologySpread {
         Some(Box::new(HardSpread { constraints, own, pod: Arc::clone(pod) }))
     }
 
-    /// The score by group; none where the constraints cannot be read.
+    /// The score by groups; `None` if the constraints cannot be read.
     pub(super) fn soft_spread(&self, cx: &Context<'_>, pod: &Arc<Pod>) -> Option<Box<dyn GroupScore>> {
         let soft = self.constraints(pod, cx.snapshot.objects(), WhenUnsatisfiable::ScheduleAnyway).ok()?;
         (!soft.is_empty()).then(|| -> Box<dyn GroupScore> {
@@ -62,7 +62,7 @@ impl PodTopologySpread {
     }
 }
 
-/// All that decides, beside the constraints, who counts where.
+/// Everything besides the constraints that decides which pods and nodes count.
 fn taking_part(pod: &Pod) -> impl Hash + PartialEq + '_ {
     let required = pod.affinity.as_ref().and_then(|affinity| affinity.node_required.as_ref());
     (&pod.namespace, &pod.node_selector, required, &pod.tolerations)
@@ -84,7 +84,7 @@ impl GroupFilter for HardSpread {
         let mut counts = SmallVec::new();
         let look = |constraint: &Constraint| {
             let Some(value) = node.labels.get(&constraint.key) else { return Coordinate::Own(0) };
-            // A node that does not count has its domain nevertheless, and the verdict is about that.
+            // A node that does not count still has its domain, and the verdict is about that.
             let counts_here = has_all_keys && inclusion.admits(constraint);
             let pods = if counts_here {
                 self.constraints.count(constraint, info, &self.pod.namespace, &mut counts)
@@ -170,7 +170,7 @@ impl GroupScore for SoftSpread {
                     match group.places[at + 1] {
                         Place::Domain { domain, .. } => domains.push(domain),
                         Place::Alone { .. } => alone += group.nodes,
-                        // One that is ignored.
+                        // A node that is ignored.
                         Place::Own(_) => {}
                     }
                 }

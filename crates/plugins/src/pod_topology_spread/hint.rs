@@ -1,22 +1,22 @@
-//! Which changes are worth another attempt for a pod that a hard constraint rejected.
+//! Which changes are worth another attempt for a pod that was rejected because of a hard constraint.
 //!
-//! A hint has no snapshot, so the selector of default constraints is not known here: where it would decide, the pod is
-//! queued. That can only wake a pod once too often, and only where hard default constraints are configured.
+//! A hint has no snapshot, so the selector of default constraints is not known here: if it would decide, the pod is queued. The worst that
+//! can happen is that a pod is woken unnecessarily, and only if hard default constraints are configured.
 
 use super::PodTopologySpread;
 use super::constraints::{Constraints, own};
 use secondmate_framework::{EventObject, Hint, ObjectChange};
 use secondmate_model::{Labels, Node, Pod, WhenUnsatisfiable};
 
-/// The hard constraints as far as a hint knows them.
+/// The hard constraints, as far as a hint knows them.
 struct Known {
     constraints: Constraints,
-    /// They are defaults: their selectors are not known.
+    /// They are defaults, so their selectors are not known.
     defaults: bool,
 }
 
 impl Known {
-    /// Whether a pod with these labels counts for some constraint, as far as is known.
+    /// Whether a pod with these labels counts for some constraint, as far as this is known.
     fn counts(&self, labels: &Labels) -> bool {
         self.defaults || self.constraints.selectors.iter().any(|selector| selector.matches(labels))
     }
@@ -50,7 +50,7 @@ impl PodTopologySpread {
     }
 }
 
-/// Whether a pod has a part in the spreading of another: it is that pod, or it has a node, if only a promised one.
+/// Whether a pod matters to the spreading of another: it is that pod, or it has a node, or at least a nominated one.
 fn involved(other: &Pod, pod: &Pod) -> bool {
     other.uid == pod.uid
         || ((other.node_name.is_some() || other.nominated_node_name.is_some())

@@ -1,8 +1,8 @@
-//! The natural logarithm, to the last bit as kube-scheduler's `math.Log` has it.
+//! The natural logarithm, bit for bit as kube-scheduler's `math.Log` computes it.
 //!
-//! Scores are rounded sums of counts times logarithms, so one bit can move a score. The platform's own function differs in
-//! the last bit for some arguments; Go uses the well-known argument reduction and polynomial of FreeBSD's `e_log.c`, in this
-//! order of operations, and without fused multiplication on amd64.
+//! Scores are rounded sums of counts multiplied by logarithms, so a single bit can change a score. The platform's own function differs in
+//! the last bit for some arguments; Go uses the well-known argument reduction and polynomial of FreeBSD's `e_log.c`, in this order of
+//! operations, and without fused multiplication on amd64.
 
 const LN2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000);
 const LN2_LOW: f64 = f64::from_bits(0x3dea_39ef_3579_3c76);
@@ -46,7 +46,7 @@ pub(super) fn ln(number: u32) -> f64 {
 mod tests {
     use super::ln;
 
-    /// Arguments and the bits of Go 1.26's `math.Log` of them on amd64.
+    /// Arguments, and the bits of Go 1.26's `math.Log` for them on amd64.
     const GO: [(u32, u64); 16] = [
         (2, 0x3fe6_2e42_fefa_39ef),
         (3, 0x3ff1_93ea_7aad_030a),
@@ -73,8 +73,8 @@ mod tests {
         }
     }
 
-    /// All sizes that a cluster may have, as a checksum (FNV-1a over the little-endian bits, from 2 to 1,000,002) that a Go
-    /// program worked out over `math.Log`.
+    /// All sizes that a cluster may have, as a checksum (FNV-1a over the little-endian bits, from 2 to 1,000,002) that a Go program
+    /// computed with `math.Log`.
     #[test]
     fn a_million_values_are_those_of_go() {
         let mut hash = 14_695_981_039_346_656_037_u64;

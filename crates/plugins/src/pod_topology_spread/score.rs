@@ -1,4 +1,4 @@
-//! PreScore and Score: constraints that should hold.
+//! PreScore and Score: soft constraints.
 
 use super::PodTopologySpread;
 use super::constraints::{Constraint, Constraints, Inclusion, count};
@@ -9,11 +9,11 @@ use secondmate_model::{Atom, Labels, NodeInfo, Pod, WhenUnsatisfiable};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// Upstream's mark of a node without the constraints' labels; a score that happens to be this (a skew below 1, which no API server
+/// Upstream's mark for a node without the constraints' labels; a score that happens to have this value (a skew below 1, which no API server
 /// stores) counts as the mark.
 const NOT_SCORED: i64 = -1;
 
-/// What a cycle knows of a pod's soft constraints; shared by the clones of the cycle's state, since scoring tries nothing out.
+/// What a cycle knows about a pod's soft constraints; shared by the clones of the cycle's state, since scoring does not try out anything.
 #[derive(Clone, Debug)]
 struct ScoreState(Arc<Weighed>);
 
@@ -22,9 +22,9 @@ struct Weighed {
     constraints: Constraints,
     /// Nodes without one of the labels score nothing; otherwise the labels that they have count.
     requires_all_keys: bool,
-    /// Pods by value of the label, for the values of feasible nodes; none for the host name.
+    /// Pods by label value, for the values of feasible nodes; empty for the host name.
     domains: SmallVec<[FxHashMap<Atom, i64>; 2]>,
-    /// Makes up for the number of domains: many domains hold few pods each.
+    /// Compensates for the number of domains: with many domains, each holds few pods.
     weights: SmallVec<[f64; 2]>,
 }
 
@@ -38,7 +38,7 @@ impl Weighed {
     ) -> Self {
         let mut domains: SmallVec<[FxHashMap<Atom, i64>; 2]> =
             constraints.list.iter().map(|_| FxHashMap::default()).collect();
-        // What a node without the label counts under, where such nodes take part.
+        // The value under which a node without the label counts, if such nodes take part.
         let no_value = Atom::default();
         let mut taking_part = 0_usize;
         for info in feasible {
@@ -72,7 +72,7 @@ impl Weighed {
         weighed
     }
 
-    /// Counts the pods of all nodes into the domains of the feasible ones.
+    /// Counts the pods of all nodes into the domains of the feasible nodes.
     fn count(&mut self, pod: &Pod, nodes: &[Arc<NodeInfo>], no_value: &Atom) {
         let mut counts = SmallVec::new();
         for info in nodes {
@@ -96,7 +96,7 @@ impl Weighed {
         }
     }
 
-    /// Whether a node with these labels stays out.
+    /// Whether a node with these labels is left out.
     fn ignores(&self, labels: &Labels) -> bool {
         self.requires_all_keys && !self.constraints.keys_on(labels)
     }
@@ -117,12 +117,12 @@ impl Weighed {
     }
 }
 
-/// The weight of a constraint with so many domains.
+/// The weight of a constraint with this many domains.
 pub(super) fn weight(domains: usize) -> f64 {
     ln(u32::try_from(domains).unwrap_or(u32::MAX - 2).saturating_add(2))
 }
 
-/// The raw score of a node where so many pods count for each constraint; none where the node lacks the label.
+/// The raw score of a node with these numbers of pods for each constraint; `None` if the node lacks the label.
 pub(super) fn score_of(
     constraints: &Constraints,
     weights: &[f64],
@@ -135,18 +135,18 @@ pub(super) fn score_of(
             score += pods as f64 * weight + f64::from(constraint.max_skew.wrapping_sub(1));
         }
     }
-    // Half away from zero, as upstream.
+    // Half rounds away from zero, as upstream.
     score.round() as i64
 }
 
-/// Brings raw scores into their range: the least one becomes the best.
+/// Normalises raw scores: the smallest becomes the best.
 pub(super) struct Normalizer {
     least: i64,
     most: i64,
 }
 
 impl Normalizer {
-    /// By the raw scores of the feasible nodes that take part.
+    /// For the raw scores of the feasible nodes that take part.
     pub(super) fn over(scores: impl Iterator<Item = i64>) -> Self {
         scores.fold(Self { least: i64::MAX, most: 0 }, |Self { least, most }, score| Self {
             least: least.min(score),
@@ -154,7 +154,7 @@ impl Normalizer {
         })
     }
 
-    /// The score of a node that takes part.
+    /// The normalised score of a node that takes part.
     pub(super) fn of(&self, score: i64) -> i64 {
         if score == NOT_SCORED {
             0

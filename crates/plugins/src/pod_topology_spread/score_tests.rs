@@ -10,7 +10,7 @@ use std::sync::Arc;
 const ZONE: &str = "topology.kubernetes.io/zone";
 const HOST: &str = "kubernetes.io/hostname";
 
-/// A node; without a zone where that is empty.
+/// A node; without a zone if that is empty.
 fn node(name: &str, zone: &str) -> Value {
     let mut labels = json!({HOST: name});
     if !zone.is_empty() {
@@ -33,7 +33,7 @@ fn soft(max_skew: i32, key: &str) -> Value {
         "labelSelector": {"matchLabels": {"app": "web"}}})
 }
 
-/// `name:raw/normalized` for the feasible nodes, or the status where there are no scores.
+/// `name:raw/normalized` for the feasible nodes, or the status if there are no scores.
 fn scores(
     args: &Value,
     objects: Vec<Value>,
@@ -67,7 +67,7 @@ fn scores(
     Ok(shown.join(" "))
 }
 
-/// Zone 1: a with 3 pods; zone 2: b with 1; zone 3: c without; d without a zone and with 2.
+/// Zone 1: a with 3 pods; zone 2: b with 1; zone 3: c with none; d without a zone and with 2.
 fn cluster() -> Vec<Value> {
     let mut objects = vec![node("a", "1"), node("b", "2"), node("c", "3"), node("d", "")];
     objects.extend(web("a", 3));
@@ -93,12 +93,12 @@ fn fuller_domains_score_lower() {
         scores(&Value::Null, cluster(), json!([soft(4, ZONE)]), &[]).expect("scores"),
         "a:8/37 b:5/75 c:3/100 d:0/0"
     );
-    // By host name four nodes take part, ln 6 = 1.792: 5.38 -> 5, 1.79 -> 2, 0, 3.58 -> 4.
+    // By host name, four nodes take part, ln 6 = 1.792: 5.38 -> 5, 1.79 -> 2, 0, 3.58 -> 4.
     assert_eq!(
         scores(&Value::Null, cluster(), json!([soft(1, HOST)]), &[]).expect("scores"),
         "a:5/0 b:2/60 c:0/100 d:4/20"
     );
-    // Both: d has no zone and is left out, so by host name it is three nodes as well, ln 5 each.
+    // Both: d has no zone and is left out, so for the host name there are three nodes as well, ln 5 each.
     assert_eq!(
         scores(&Value::Null, cluster(), json!([soft(1, HOST), soft(1, ZONE)]), &[]).expect("scores"),
         "a:10/0 b:3/70 c:0/100 d:0/0"
@@ -110,7 +110,7 @@ fn the_weight_counts_domains_of_feasible_nodes_and_the_pods_all_nodes_there() {
     let mut objects = cluster();
     objects.push(node("e", "2"));
     objects.extend(web("e", 2));
-    // Without a and e two zones are left, ln 4 = 1.386; zone 2 still has e's pods: 3 * 1.386 = 4.16 -> 4.
+    // Without a and e, two zones are left, ln 4 = 1.386; zone 2 still has e's pods: 3 * 1.386 = 4.16 -> 4.
     assert_eq!(
         scores(&Value::Null, objects, json!([soft(1, ZONE)]), &["a", "e"]).expect("scores"),
         "b:4/0 c:0/100 d:0/0"

@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Name of the plugin.
 pub const NAME: &str = "TenantNamespaces";
 
-/// Names that a message tells.
+/// Maximum number of names in a message.
 const NAMES_MAX: usize = 5;
 
 #[derive(Debug, Default, Deserialize)]
@@ -54,12 +54,12 @@ impl Namespaces {
         Ok(Self { names: allowed.names.iter().map(|name| Atom::new(name)).collect(), selector })
     }
 
-    /// Whether the namespace is one of them; `labels` are its labels, as far as they are known.
+    /// Whether the namespace is one of them; `labels` are its labels, if known.
     fn contain(&self, namespace: &Atom, labels: Option<&Labels>) -> bool {
         self.names.contains(namespace) || labels.is_some_and(|labels| self.selector.matches(labels))
     }
 
-    /// As a message names them.
+    /// As described in a message.
     fn text(&self) -> String {
         let mut parts: Vec<String> =
             self.names.iter().take(NAMES_MAX).map(|name| format!("{:?}", name.as_str())).collect();
@@ -88,10 +88,10 @@ pub struct TenantNamespaces {
     others: Vec<(String, Namespaces)>,
 }
 
-/// Makes the plugin from the tenants of the configuration.
+/// Creates the plugin from the tenants in the configuration.
 ///
 /// # Errors
-/// The arguments are not those of the plugin, or a selector is wrong.
+/// The arguments are not valid for the plugin, or a selector is invalid.
 pub fn new(args: &Value, handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
     let args: Args = parse(NAME, args)?;
     let allowed = Namespaces::new(&args.allowed)?;
@@ -109,7 +109,7 @@ pub fn new(args: &Value, handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError
 }
 
 impl TenantNamespaces {
-    /// What a pod is told whose namespace may not use the name.
+    /// The message for a pod whose namespace may not use the name.
     fn refusal(&self, namespace: &Atom, labels: Option<&Labels>) -> String {
         let mut text = format!(
             "namespace {:?} may not use scheduler {:?}, which is for {}",
@@ -188,7 +188,7 @@ impl PreFilter for TenantNamespaces {
     fn pre_filter(&self, cx: &Context<'_>, _state: &mut CycleState, pod: &Arc<Pod>) -> PreFilterOutcome {
         let labels = labels(cx, &pod.namespace);
         if self.allowed.contain(&pod.namespace, labels) {
-            // It has no filter.
+            // There is no filter.
             return Status::skip().into();
         }
         Status::unresolvable(self.refusal(&pod.namespace, labels)).into()

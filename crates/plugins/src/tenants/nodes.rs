@@ -1,4 +1,4 @@
-//! TenantNodes: pods of the tenant's scheduler name go to the tenant's nodes only.
+//! TenantNodes: pods with the tenant's scheduler name go only to the tenant's nodes.
 
 use crate::arguments::{parse, refused};
 use secondmate_framework::{
@@ -27,10 +27,10 @@ pub struct TenantNodes {
     selector: LabelSelector,
 }
 
-/// Makes the plugin from the tenant's `nodes` in the configuration.
+/// Creates the plugin from the tenant's `nodes` in the configuration.
 ///
 /// # Errors
-/// The arguments are not those of the plugin, or the selector is wrong.
+/// The arguments are not valid for the plugin, or the selector is invalid.
 pub fn new(args: &Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
     let args: Args = parse(NAME, args)?;
     let selector =

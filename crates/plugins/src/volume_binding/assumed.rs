@@ -1,20 +1,20 @@
-//! Volumes and claims as they will be when the writes of pods in flight have come back.
+//! Volumes and claims as they will be once the writes for pods in flight have come back through the watches.
 
 use rustc_hash::FxHashMap;
 use secondmate_model::objects::{ObjectName, Objects, PersistentVolume, PersistentVolumeClaim};
 use std::sync::Arc;
 
-/// Below this number of entries none are swept out.
+/// Below this number of entries, nothing is swept.
 const SWEEP_AT_LEAST: usize = 64;
 
 /// What Reserve has decided and the API server has not confirmed yet, by name.
 ///
-/// An entry holds for the version of the object that it was made from: any other version in the snapshot is newer and wins. So
-/// an entry needs no removal after its write; those that were overtaken are swept out whenever the number of entries has
-/// doubled. That bounds it to twice the volumes of pods in flight at the last sweep.
+/// An entry is valid for the version of the object that it was made from: any other version in the snapshot is newer and wins. So an entry
+/// does not have to be removed after its write; entries that have been overtaken are swept whenever the number of entries has doubled. That
+/// bounds it to twice the number of volumes of pods in flight at the last sweep.
 #[derive(Debug, Default)]
 pub(super) struct Assumed {
-    // Looked up only, never iterated for a result.
+    // Only used for lookups; never iterated to produce a result.
     volumes: FxHashMap<Box<str>, Arc<PersistentVolume>>,
     claims: FxHashMap<ObjectName, Arc<PersistentVolumeClaim>>,
     sweep_at: usize,
@@ -29,12 +29,12 @@ fn same_claim(a: &PersistentVolumeClaim, b: &PersistentVolumeClaim) -> bool {
 }
 
 impl Assumed {
-    /// The volume as assumed, or as given where nothing newer is assumed.
+    /// The volume as assumed, or as given if nothing newer is assumed.
     pub(super) fn volume<'a>(&'a self, volume: &'a Arc<PersistentVolume>) -> &'a Arc<PersistentVolume> {
         self.volumes.get(&volume.name).filter(|assumed| same_volume(assumed, volume)).unwrap_or(volume)
     }
 
-    /// The claim as assumed, or as given where nothing newer is assumed.
+    /// The claim as assumed, or as given if nothing newer is assumed.
     pub(super) fn claim<'a>(
         &'a self,
         claim: &'a Arc<PersistentVolumeClaim>,
@@ -42,31 +42,31 @@ impl Assumed {
         self.claims.get(&claim.name).filter(|assumed| same_claim(assumed, claim)).unwrap_or(claim)
     }
 
-    /// Assumes a changed copy of a volume, under the version of the original.
+    /// Assumes a modified copy of a volume, under the version of the original.
     pub(super) fn assume_volume(&mut self, volume: Arc<PersistentVolume>) {
         self.volumes.insert(volume.name.clone(), volume);
     }
 
-    /// Assumes a changed copy of a claim, under the version of the original.
+    /// Assumes a modified copy of a claim, under the version of the original.
     pub(super) fn assume_claim(&mut self, claim: Arc<PersistentVolumeClaim>) {
         self.claims.insert(claim.name.clone(), claim);
     }
 
-    /// Takes a volume back, unless somebody else has assumed it since.
+    /// Takes back a volume, unless another pod has assumed it since.
     pub(super) fn restore_volume(&mut self, volume: &Arc<PersistentVolume>) {
         if self.volumes.get(&volume.name).is_some_and(|assumed| Arc::ptr_eq(assumed, volume)) {
             self.volumes.remove(&volume.name);
         }
     }
 
-    /// Takes a claim back, unless somebody else has assumed it since.
+    /// Takes back a claim, unless another pod has assumed it since.
     pub(super) fn restore_claim(&mut self, claim: &Arc<PersistentVolumeClaim>) {
         if self.claims.get(&claim.name).is_some_and(|assumed| Arc::ptr_eq(assumed, claim)) {
             self.claims.remove(&claim.name);
         }
     }
 
-    /// Drops entries that the snapshot has overtaken, when there are many.
+    /// Drops entries that the snapshot has overtaken, if there are many.
     pub(super) fn sweep(&mut self, objects: &Objects) {
         if self.len() < self.sweep_at.max(SWEEP_AT_LEAST) {
             return;
@@ -77,7 +77,7 @@ impl Assumed {
         self.sweep_at = self.len() * 2;
     }
 
-    /// Number of entries.
+    /// The number of entries.
     fn len(&self) -> usize {
         self.volumes.len() + self.claims.len()
     }
@@ -115,7 +115,7 @@ mod tests {
         for other in [volume(1, "2", "a"), volume(1, "1", "b"), volume(2, "1", "a")] {
             assert!(Arc::ptr_eq(assumed.volume(&other), &other), "{other:?}");
         }
-        // What somebody else assumed is not taken back.
+        // What another pod has assumed is not taken back.
         assumed.restore_volume(&theirs);
         assert_eq!(assumed.len(), 1);
         assumed.restore_volume(&ours);
@@ -129,7 +129,7 @@ mod tests {
         for at in 0..SWEEP_AT_LEAST / 2 {
             assumed.assume_volume(volume(at, "1", "a"));
             assumed.assume_claim(claim(at, json!("1")));
-            // One in four is as it was, one is newer, two are gone.
+            // One in four is unchanged, one is newer, two are gone.
             if at % 4 < 2 {
                 let version = if at % 4 == 0 { "1" } else { "2" };
                 objects.apply(Object::PersistentVolume(volume(at, version, "a")));
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(assumed.len(), SWEEP_AT_LEAST);
         assumed.sweep(&objects);
         assert_eq!(assumed.len(), SWEEP_AT_LEAST / 4);
-        // Few entries stay, whatever became of them.
+        // A small number of entries is kept, whatever became of the objects.
         assumed.sweep(&Objects::default());
         assert_eq!(assumed.len(), SWEEP_AT_LEAST / 4);
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Reserved ─ write ─▶ Writing ─ all succeeded ─▶ Waiting until ─ all bound ─▶ Done
-//!                                                   └ time out, or somebody undid it ─▶ Fail
+//!                                                   └ timed out, or undone ─▶ Fail
 //! ```
 
 use super::assumed::Assumed;
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
 
-/// What was decided for a pod's volumes on the node that was chosen.
+/// What was decided for a pod's volumes on the chosen node.
 #[derive(Clone, Debug)]
 pub(super) struct Reservation {
     bindings: Vec<Binding>,
@@ -28,21 +28,21 @@ pub(super) struct Reservation {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Nothing was written.
+    /// Nothing has been written.
     Reserved,
-    /// The writes are under way.
+    /// The writes are in progress.
     Writing,
-    /// All were written.
+    /// All have been written.
     Waiting { deadline: Timestamp },
 }
 
 /// A volume for a claim.
 #[derive(Clone, Debug)]
 struct Binding {
-    /// The volume as the API server had it.
+    /// The volume as it was on the API server.
     volume: Arc<PersistentVolume>,
     claim: Arc<PersistentVolumeClaim>,
-    /// The volume as it was assumed, where that changed anything.
+    /// The volume as assumed, if that changed anything.
     assumed: Option<Arc<PersistentVolume>>,
     /// What the write changes.
     change: VolumeChange,
@@ -55,8 +55,7 @@ struct VolumeChange {
 }
 
 impl VolumeChange {
-    /// What binding the volume to the claim changes. A volume that its owner reserved for the claim is not marked as bound
-    /// by a controller.
+    /// What binding the volume to the claim changes. A volume that its owner reserved for the claim is not marked as bound by a controller.
     fn of(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Self {
         let complete = volume.claim_ref.as_ref().is_some_and(|claim_ref| *claim_ref == reference(claim));
         let annotation = !is_bound_to(volume, claim) && !volume.annotations.contains_key(BOUND_BY_CONTROLLER);
@@ -68,12 +67,12 @@ impl VolumeChange {
     }
 }
 
-/// A claim that a volume is provisioned for.
+/// A claim for which a volume is provisioned.
 #[derive(Clone, Debug)]
 struct Provision {
-    /// The claim as the API server had it.
+    /// The claim as it was on the API server.
     claim: Arc<PersistentVolumeClaim>,
-    /// The claim as it was assumed, where that changed anything.
+    /// The claim as assumed, if that changed anything.
     assumed: Option<Arc<PersistentVolumeClaim>>,
 }
 
@@ -86,7 +85,7 @@ fn reference(claim: &PersistentVolumeClaim) -> ObjectReference {
 }
 
 impl Reservation {
-    /// Takes a placement as decided and assumes it for the cycles to come.
+    /// Adopts a placement as the decision, and assumes it for the following cycles.
     pub(super) fn make(
         objects: &Objects,
         assumed: &mut Assumed,
@@ -96,7 +95,7 @@ impl Reservation {
         assumed.sweep(objects);
         let bindings = placement.bindings.iter().map(|(effective, claim)| {
             let volume = Arc::clone(objects.volumes.get(&effective.name).unwrap_or(effective));
-            // What others assumed is not assumed again; what is to be written is measured by what the API server has.
+            // What others have assumed is not assumed again; what has to be written is relative to what the API server has.
             let assumed = VolumeChange::of(effective, claim).any().then(|| {
                 let mut copy = PersistentVolume::clone(effective);
                 copy.claim_ref = Some(reference(claim));
@@ -129,8 +128,8 @@ impl Reservation {
 
     /// Takes back what was assumed. What was written stays assumed until the watches deliver it.
     ///
-    /// Where some of the writes failed, which ones is not known here, and all is taken back: should another pod choose a
-    /// volume that was written after all, its own write is refused for its old version.
+    /// If some of the writes failed, it is not known here which ones, so everything is taken back: should another pod choose a volume that
+    /// was written after all, its own write is refused because of the old version.
     pub(super) fn revert(self, assumed: &mut Assumed) {
         if matches!(self.phase, Phase::Waiting { .. }) {
             return;
@@ -139,7 +138,7 @@ impl Reservation {
         self.provisions.iter().filter_map(|p| p.assumed.as_ref()).for_each(|c| assumed.restore_claim(c));
     }
 
-    /// Names of the volumes that claims get.
+    /// Names of the volumes for the claims.
     #[cfg(test)]
     pub(super) fn volumes(&self) -> Vec<String> {
         self.bindings.iter().map(|binding| binding.volume.name.to_string()).collect()
@@ -165,17 +164,17 @@ impl Reservation {
         }
     }
 
-    /// Volumes first, then claims. Each write names the version that it was decided on: a conflict is refused.
+    /// Volumes first, then claims. Each write names the version that it was based on, so a conflict is refused.
     fn writes(&self, node: &Atom) -> Vec<ApiWrite> {
         let bindings = self.bindings.iter().map(Binding::write);
         let provisions = self.provisions.iter().map(|p| p.write(node));
         bindings.chain(provisions).collect()
     }
 
-    /// Whether all is bound.
+    /// Whether everything is bound.
     ///
     /// # Errors
-    /// Somebody undid it, or it cannot be used from the node after all: the pod must be scheduled anew.
+    /// A binding was undone, or the volume cannot be used from the node after all: the pod must be scheduled again.
     fn check(&self, cx: &Context<'_>, node: &Atom) -> Result<bool, String> {
         let objects = cx.snapshot.objects();
         let Some(info) = cx.snapshot.node(node) else {
@@ -196,7 +195,7 @@ impl Reservation {
     }
 }
 
-/// Where and against what a binding is checked.
+/// The node and the objects against which a binding is checked.
 struct Place<'a> {
     objects: &'a Objects,
     node: &'a Node,
@@ -257,7 +256,7 @@ impl Binding {
         let volume =
             volume.ok_or_else(|| missing(format!("persistentvolumes {:?} not found", self.volume.name)))?;
         let claim = place.claim(&self.claim.name).map_err(missing)?;
-        // The snapshot has not seen the write yet. A write that changed nothing is not to be seen.
+        // The snapshot has not seen the write yet. A write that changed nothing cannot be seen.
         if self.change.any() && volume.resource_version == self.volume.resource_version {
             return Ok(false);
         }
@@ -282,14 +281,14 @@ impl Provision {
         let claim = place
             .claim(&self.claim.name)
             .map_err(|what| format!("failed to check provisioning pvc: {what}"))?;
-        // The snapshot has not seen the write yet; or the write changed nothing, and then nothing was bound since either.
+        // The snapshot has not seen the write yet; or the write changed nothing, and then nothing has been bound since, either.
         if claim.resource_version == self.claim.resource_version {
             return Ok(false);
         }
         if claim.annotations.is_empty() {
             return Err(format!("selectedNode annotation reset for PVC {:?}", claim.name.name));
         }
-        // A provisioner that fails takes the annotation away.
+        // A provisioner that fails removes the annotation.
         let selected = claim.annotations.get(SELECTED_NODE).map_or("", |selected| selected);
         if selected != place.node.name.as_str() {
             return Err(format!("provisioning failed for PVC {:?}", claim.name.name));
@@ -303,7 +302,7 @@ impl Provision {
     }
 }
 
-/// The object and version that a write is meant for.
+/// The object and version that a write applies to.
 fn precondition(uid: &str, resource_version: &str) -> Map<String, Value> {
     let fields = [("uid", uid), ("resourceVersion", resource_version)];
     fields

@@ -1,25 +1,25 @@
-//! Things that only some nodes can have, found by a label of the node.
+//! Finds items that are usable only on some nodes, by a label of the node.
 //!
-//! With local storage there are as many volumes and capacities as nodes, each for one of them. A look at every one for every node
-//! would cost the square of the cluster.
+//! With local storage, there are as many volumes and capacities as nodes, each for one of them. Checking every one for every node would
+//! take time quadratic in the size of the cluster.
 
 use rustc_hash::FxHashMap;
 use secondmate_model::{Atom, LabelSelector, Labels, NodeSelector, Requirement};
 
-/// Up to so many are simply looked at in turn.
+/// Up to this many are simply checked one after another.
 const LOOK_AT_ALL: usize = 32;
 
-/// Positions in a list by what a node's labels must be. What is found still has to be checked in full.
+/// Positions in a list, by the label values required of a node. What is found still has to be checked completely.
 #[derive(Debug, Default)]
 pub(super) struct ByLabel {
-    /// Positions that no single label decides.
+    /// Positions for which no single label decides.
     open: Vec<u32>,
     /// Label keys, each with positions by value.
     keys: Vec<(Atom, FxHashMap<Atom, Vec<u32>>)>,
 }
 
 impl ByLabel {
-    /// An index over a list, of which the iterator gives what each element needs a label to be.
+    /// An index over a list; the iterator returns, for each element, the values that a label must have.
     pub(super) fn new<'a>(needs: impl ExactSizeIterator<Item = Option<(&'a Atom, &'a [Atom])>>) -> Self {
         let few = needs.len() <= LOOK_AT_ALL;
         let mut index = Self::default();
@@ -33,7 +33,7 @@ impl ByLabel {
                     });
                     for value in values {
                         let positions = index.keys[slot].1.entry(value.clone()).or_default();
-                        // A value that is written twice is one value.
+                        // A value that is listed twice is one value.
                         if positions.last() != Some(&at) {
                             positions.push(at);
                         }
@@ -45,7 +45,7 @@ impl ByLabel {
         index
     }
 
-    /// The first position that passes the check, among those that a node with these labels may have.
+    /// The first position that passes the check, among those that are possible for a node with these labels.
     pub(super) fn first(&self, labels: &Labels, passes: impl Fn(usize) -> bool) -> Option<usize> {
         let by_key =
             self.keys.iter().filter_map(|(key, by_value)| by_value.get(labels.get(key)?)).map(Vec::as_slice);
@@ -56,7 +56,7 @@ impl ByLabel {
     }
 }
 
-/// The label that decides most among requirements that all hold.
+/// The most selective label among requirements that must all hold.
 fn narrowest(requirements: &[Requirement]) -> Option<(&Atom, &[Atom])> {
     let values = requirements.iter().filter_map(|requirement| match requirement {
         Requirement::In(key, values) => Some((key, &**values)),
@@ -65,7 +65,7 @@ fn narrowest(requirements: &[Requirement]) -> Option<(&Atom, &[Atom])> {
     values.min_by_key(|(_, values)| values.len())
 }
 
-/// What a node affinity needs a label to be, where it has but one term.
+/// The values that a node affinity requires of a label, if it has only one term.
 pub(super) fn of_affinity(affinity: Option<&NodeSelector>) -> Option<(&Atom, &[Atom])> {
     match &*affinity?.terms {
         [term] => narrowest(&term.labels),
@@ -73,7 +73,7 @@ pub(super) fn of_affinity(affinity: Option<&NodeSelector>) -> Option<(&Atom, &[A
     }
 }
 
-/// What a selector needs a label to be.
+/// The values that a selector requires of a label.
 pub(super) fn of_selector(selector: &LabelSelector) -> Option<(&Atom, &[Atom])> {
     narrowest(selector.requirements())
 }
@@ -86,7 +86,7 @@ mod tests {
     fn the_first_that_passes_is_found_among_many_as_among_few() {
         let (host, zone) = (Atom::new("host"), Atom::new("zone"));
         let name = |n: usize| Atom::new(&format!("n{n}"));
-        // Every third needs a host, every third a zone out of two, every third nothing.
+        // A third need one host, a third one of two zones, a third nothing.
         let needs: Vec<Option<(Atom, Vec<Atom>)>> = (0..90)
             .map(|at| match at % 3 {
                 0 => Some((host.clone(), vec![name(at)])),

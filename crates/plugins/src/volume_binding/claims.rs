@@ -1,4 +1,4 @@
-//! The pod's claims, told apart by what is left to do for them; once per cycle.
+//! The pod's claims, grouped by what remains to be done for them; once per cycle.
 
 use super::assumed::Assumed;
 use super::by_label::{self, ByLabel};
@@ -19,7 +19,7 @@ pub(super) fn usable(objects: &Objects, pod: &Pod) -> Result<bool, String> {
             let Some(claim) = pod_claims::claim(objects, pod, name) else {
                 return Err(match kind {
                     ClaimKind::Named => pod_claims::claim_not_found(name),
-                    // Just after the pod was made this is normal.
+                    // Right after the pod was created, this is normal.
                     ClaimKind::Ephemeral => format!(
                         "waiting for ephemeral volume controller to create the persistentvolumeclaim {name:?}"
                     ),
@@ -47,7 +47,7 @@ pub(super) fn usable(objects: &Objects, pod: &Pod) -> Result<bool, String> {
     Ok(any)
 }
 
-/// A claim that is bound on both sides.
+/// Whether the claim is bound on both sides.
 pub(super) fn fully_bound(claim: &PersistentVolumeClaim) -> bool {
     !claim.volume_name.is_empty() && claim.annotations.contains_key(BIND_COMPLETED)
 }
@@ -61,14 +61,14 @@ pub(super) fn is_bound_to(volume: &PersistentVolume, claim: &PersistentVolumeCla
     })
 }
 
-/// The claims of a pod none of which waits for somebody else.
+/// The claims of a pod, none of which has to wait for anyone else.
 #[derive(Debug)]
 pub(super) struct PodClaims {
-    /// Volumes of the bound claims; `None` for one that does not exist.
+    /// The volumes of the bound claims; `None` for one that does not exist.
     pub(super) bound: Box<[Option<Arc<PersistentVolume>>]>,
-    /// Claims for which a node was chosen before, in the order of the pod's volumes.
+    /// Claims for which a node has already been selected, in the order of the pod's volumes.
     pub(super) to_provision: Box<[Unbound]>,
-    /// The others, by size, with the volumes that suit them.
+    /// The other claims, by size, with the volumes that suit them.
     pub(super) to_match: Box<[(Unbound, Candidates)]>,
 }
 
@@ -76,35 +76,35 @@ pub(super) struct PodClaims {
 #[derive(Debug)]
 pub(super) struct Unbound {
     pub(super) claim: Arc<PersistentVolumeClaim>,
-    /// Where there is room for a volume of the claim's size; `None` where nobody says.
+    /// Where there is room for a volume of the claim's size; `None` if no capacity is published.
     pub(super) room: Option<Room>,
 }
 
 /// Nodes from which a volume can be provisioned.
 #[derive(Debug)]
 pub(super) struct Room {
-    /// Labels of the nodes that each is for, and what is left there in bytes; by name, where upstream takes them in any order.
+    /// The node selector of each segment, and its remaining bytes; sorted by name, while upstream's order is arbitrary.
     pub(super) segments: Vec<(LabelSelector, i64)>,
     pub(super) by_label: ByLabel,
 }
 
-/// Volumes that suit a claim but for the node, best first.
+/// Volumes that suit a claim, not considering the node; the best first.
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
-    /// Volumes that are reserved for the claim: the first decides.
+    /// Volumes that are reserved for the claim: the first one decides.
     pub(super) reserved: Vec<Arc<PersistentVolume>>,
-    /// Others, the smallest first and equal ones by name.
+    /// Other volumes, the smallest first, equal ones by name.
     pub(super) free: Vec<Arc<PersistentVolume>>,
     pub(super) free_by_label: ByLabel,
-    /// Why none can be looked for.
+    /// Why volumes cannot be searched.
     pub(super) error: Option<String>,
 }
 
 impl PodClaims {
-    /// Sorts the pod's claims. `None`: one of them should have been bound already.
+    /// Groups the pod's claims. `None`: one of them should have been bound already.
     ///
     /// # Errors
-    /// A class without a binding mode.
+    /// A class has no binding mode.
     pub(super) fn of(objects: &Objects, assumed: &Assumed, pod: &Pod) -> Result<Option<Self>, String> {
         let mut bound = Vec::new();
         let mut delayed = Vec::new();
@@ -139,13 +139,13 @@ impl PodClaims {
         }))
     }
 
-    /// Nothing is left to bind.
+    /// Whether nothing is left to bind.
     pub(super) fn all_bound(&self) -> bool {
         self.to_provision.is_empty() && self.to_match.is_empty()
     }
 }
 
-/// Whether the claim's class binds when a pod comes. Without a class, or with one that does not exist, it does not.
+/// Whether the claim's class waits for the first consumer. Without a class, or with one that does not exist, it does not.
 fn waits_for_consumer(objects: &Objects, claim: &PersistentVolumeClaim) -> Result<bool, String> {
     let class = claim.storage_class.as_ref().filter(|name| !name.is_empty());
     let Some(class) = class.and_then(|name| objects.storage_classes.get(name)) else { return Ok(false) };
@@ -162,7 +162,7 @@ impl Unbound {
 }
 
 impl Room {
-    /// Only drivers that publish capacities are asked.
+    /// Only capacities of drivers that publish them are considered.
     fn of(objects: &Objects, claim: &PersistentVolumeClaim) -> Option<Self> {
         let class = objects.storage_classes.get(claim.storage_class.as_ref()?)?;
         let driver = objects.csi_drivers.get(&class.provisioner);
@@ -175,7 +175,7 @@ impl Room {
             .filter(|capacity| capacity.limit.is_some_and(|limit| limit.value() >= size))
             .filter_map(|capacity| {
                 let topology = capacity.node_topology.as_ref()?.as_ref().ok()?.clone();
-                // One that tells the largest volume and not what is left makes kube-scheduler panic; here nothing is left.
+                // If it gives the largest volume but not the capacity, kube-scheduler panics; here it means that nothing is left.
                 Some((topology, capacity.capacity.map_or(0, Quantity::value)))
             })
             .collect();
@@ -213,7 +213,7 @@ impl Candidates {
                 candidates.free.push(Arc::clone(volume));
             }
         }
-        // Stable: of equal ones the first by name, where upstream takes any.
+        // The sort is stable: of equal volumes, the first by name comes first, while upstream's order is arbitrary.
         candidates.free.sort_by_key(|volume| volume.capacity);
         let affinities = candidates.free.iter().map(|v| by_label::of_affinity(v.node_affinity.as_ref()));
         candidates.free_by_label = ByLabel::new(affinities);
@@ -221,7 +221,7 @@ impl Candidates {
     }
 }
 
-/// What even a volume that is reserved for the claim must meet.
+/// What even a volume that is reserved for the claim must satisfy.
 fn suits(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
     volume.capacity >= claim.request
         && volume.block == claim.block

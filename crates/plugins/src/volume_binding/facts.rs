@@ -1,4 +1,4 @@
-//! Which claim does not fit a node, and why.
+//! Which claim does not fit on a node, and why.
 
 use super::claims::{PodClaims, SELECTED_NODE};
 use super::matching::{Culprit, node_affinity};
@@ -10,7 +10,7 @@ use secondmate_model::quantity::Quantity;
 use secondmate_model::{Node, NodeSelector, Pod};
 
 impl PodClaims {
-    /// A fact for each claim that the node cannot serve.
+    /// One fact for each claim that the node cannot serve.
     pub(super) fn facts(&self, objects: &Objects, pod: &Pod, node: &Node) -> Vec<Fact> {
         let Ok(placement) = self.on_node(objects, node) else { return Vec::new() };
         let mut facts: Vec<Fact> =
@@ -77,7 +77,7 @@ fn asked(claim: &PersistentVolumeClaim) -> String {
     format!("claim {} ({}, StorageClass {class:?})", claim.name, bytes(claim.request.value()))
 }
 
-/// The nodes that a volume is for.
+/// The nodes that can use a volume.
 fn nodes_of(affinity: &NodeSelector) -> String {
     let terms = affinity.terms.iter().map(|term| {
         let texts: Vec<String> = term.labels.iter().map(ToString::to_string).collect();

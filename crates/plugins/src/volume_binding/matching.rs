@@ -1,4 +1,4 @@
-//! What a node can do for the pod's claims. Allocates nothing where the node will do.
+//! What a node can do for the pod's claims. Does not allocate if the node is suitable.
 
 use super::claims::{Candidates, PodClaims, Room, SELECTED_NODE, Unbound};
 use secondmate_model::objects::{CsiNode, Objects, PersistentVolume, PersistentVolumeClaim, StorageClass};
@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
 
-/// Why a node will not do.
+/// Why a node is not suitable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Conflicts {
-    /// A bound volume is not reachable from the node.
+    /// A bound volume cannot be reached from the node.
     pub(super) node_affinity: bool,
-    /// A claim finds no volume.
+    /// No volume was found for a claim.
     pub(super) no_volume: bool,
-    /// A volume would have to be provisioned and there is no room for it.
+    /// A volume would have to be provisioned, but there is no room for it.
     pub(super) no_space: bool,
     /// A claim is bound to a volume that does not exist.
     pub(super) volume_missing: bool,
@@ -30,13 +30,13 @@ impl Conflicts {
 /// Which volume or claim a conflict is about.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Culprit<'a> {
-    /// A bound volume that is out of reach.
+    /// A bound volume that cannot be reached.
     Volume(&'a PersistentVolume),
     /// A claim whose volume is to be provisioned for another node.
     ChosenElsewhere(&'a PersistentVolumeClaim),
-    /// A claim that finds no volume.
+    /// A claim for which no volume was found.
     NoVolume(&'a PersistentVolumeClaim),
-    /// A claim that finds no room.
+    /// A claim for which there is no room.
     NoSpace(&'a PersistentVolumeClaim),
 }
 
@@ -48,15 +48,15 @@ pub(super) struct Placement<'a> {
     pub(super) culprits: SmallVec<[Culprit<'a>; 2]>,
     /// Volumes for claims.
     pub(super) bindings: SmallVec<[(&'a Arc<PersistentVolume>, &'a Arc<PersistentVolumeClaim>); 4]>,
-    /// Claims that a volume is provisioned for, with the bytes that are left where it would be, if somebody says.
+    /// Claims for which a volume would be provisioned, with the remaining bytes there, if published.
     pub(super) provisions: SmallVec<[(&'a Unbound, Option<i64>); 4]>,
 }
 
 impl PodClaims {
-    /// Looks for volumes for the pod's claims on a node.
+    /// Finds volumes for the pod's claims on a node.
     ///
     /// # Errors
-    /// An object that cannot be evaluated: a selector, a volume that CSI migration cannot translate, a class that is gone.
+    /// An object cannot be evaluated: a selector, a volume that CSI migration cannot translate, a class that no longer exists.
     pub(super) fn on_node(&self, objects: &Objects, node: &Node) -> Result<Placement<'_>, String> {
         let mut placement = Placement::default();
         let csi_node = objects.csi_nodes.get(&node.name);
@@ -89,7 +89,7 @@ impl PodClaims {
                 None => placement.provisions.push((unbound, None)),
             }
         }
-        // Provisioning has the last word: a claim without a volume is no conflict where one can be made.
+        // Provisioning has the last word: a claim without a volume is not a conflict if one can be provisioned.
         for (unbound, left) in &mut placement.provisions {
             match provision(objects, unbound, &node.labels)? {
                 Provision::Possible(room) => *left = room,
@@ -109,7 +109,7 @@ impl PodClaims {
     }
 }
 
-/// The volume's node affinity as it counts on a node: that of the CSI driver where the in-tree plugin is migrated there.
+/// The volume's node affinity that applies on a node: that of the CSI driver, if the in-tree plugin is migrated there.
 ///
 /// # Errors
 /// The volume cannot be translated.
@@ -134,7 +134,7 @@ pub(super) fn reaches(affinity: Option<&NodeSelector>, labels: &Labels) -> bool 
 }
 
 impl Candidates {
-    /// The best volume that is reachable and not taken. A volume that is reserved for the claim and out of reach leaves none.
+    /// The best volume that can be reached and is not taken. If a volume is reserved for the claim but cannot be reached, there is none.
     fn best(
         &self,
         labels: &Labels,
@@ -143,7 +143,7 @@ impl Candidates {
         if let Some(error) = &self.error {
             return Err(error.clone());
         }
-        // In-tree volumes are not translated here: upstream compares their affinity as it is written.
+        // In-tree volumes are not translated here: upstream uses their affinity as declared.
         let reachable = |volume: &Arc<PersistentVolume>| reaches(volume.node_affinity.as_ref(), labels);
         if let Some(reserved) = self.reserved.iter().find(|volume| !taken(volume)) {
             return Ok(Some(reserved).filter(|volume| reachable(volume)));
@@ -154,7 +154,7 @@ impl Candidates {
 }
 
 enum Provision {
-    /// With the bytes that are left.
+    /// With the remaining bytes.
     Possible(Option<i64>),
     Impossible,
     NoSpace,
@@ -177,15 +177,14 @@ fn provision(objects: &Objects, unbound: &Unbound, labels: &Labels) -> Result<Pr
 }
 
 impl Room {
-    /// What is left for a node with these labels; `None` where there is no room for the claim.
+    /// The bytes that remain for a node with these labels; `None` if there is no room for the claim.
     fn on(&self, labels: &Labels) -> Option<i64> {
         let at = self.by_label.first(labels, |at| self.segments[at].0.matches(labels))?;
         Some(self.segments[at].1)
     }
 }
 
-/// Whether the class allows volumes for a node with these labels: everywhere without terms; a term without requirements
-/// allows none.
+/// Whether the class allows volumes for a node with these labels: without terms, everywhere; a term without requirements allows none.
 fn allows(class: &StorageClass, labels: &Labels) -> bool {
     let terms = &class.allowed_topologies;
     terms.is_empty()

@@ -1,4 +1,4 @@
-//! VolumeBinding: the pod's claims are bound, or can be bound, to volumes that the node reaches.
+//! VolumeBinding: the pod's claims are bound, or can be bound, to volumes that the node can reach.
 //!
 //! Source: `pkg/scheduler/framework/plugins/volumebinding` and `k8s.io/component-helpers/storage/volume`.
 //!
@@ -6,8 +6,8 @@
 //! PreFilter ─ claims ─▶ Filter ─ matching (per node) ─▶ Score ─ capacity ─▶ Reserve ─ assumed ─▶ PreBind ─ binding ─▶ written, then waits
 //! ```
 //!
-//! The one thing that outlives a cycle is `assumed`: volumes and claims as they will be once the writes of pods in flight have
-//! come back through the watches.
+//! The only thing that outlives a cycle is `assumed`: volumes and claims as they will be once the writes for pods in flight have come back
+//! through the watches.
 
 mod assumed;
 mod binding;
@@ -48,9 +48,9 @@ const VOLUME_MISSING: &str = "node(s) unavailable due to one or more pvc(s) boun
 /// The plugin.
 #[derive(Debug)]
 pub struct VolumeBinding {
-    /// Longest wait for volumes to be bound.
+    /// Maximum wait for volumes to be bound.
     bind_timeout: Duration,
-    /// Score of a part of the capacity of a storage class.
+    /// Maps the used share of a storage class's capacity to a score.
     shape: Shape,
     assumed: Mutex<Assumed>,
 }
@@ -62,7 +62,7 @@ struct Arguments {
     shape: Option<Vec<PointArgs>>,
 }
 
-/// The shape where the arguments have none: the more is left, the better.
+/// The shape if the arguments do not set one: the more is left, the better.
 const MOST_LEFT: [PointArgs; 2] =
     [PointArgs { utilization: 0, score: 10 }, PointArgs { utilization: 100, score: 0 }];
 
@@ -72,10 +72,10 @@ impl Default for Arguments {
     }
 }
 
-/// Makes the plugin.
+/// Creates the plugin.
 ///
 /// # Errors
-/// A negative `bindTimeoutSeconds`, a `shape` that is none, or a field that does not exist.
+/// A negative `bindTimeoutSeconds`, an invalid `shape`, or an unknown field.
 pub fn new(args: &Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
     let args: Arguments = arguments::parse(NAME, args)?;
     let seconds = u64::try_from(args.bind_timeout_seconds).map_err(|_| {
@@ -91,11 +91,11 @@ pub fn new(args: &Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginErro
 /// What the plugin keeps for a pod from PreFilter to the end of its binding.
 #[derive(Clone, Debug, Default)]
 struct PodState {
-    /// The pod's claims; none where it has none.
+    /// The pod's claims; `None` if it has none.
     claims: Option<Arc<PodClaims>>,
-    /// Scores of nodes that the filter passed, where they are not 0.
+    /// Scores of nodes that passed the filter, if they are not 0.
     scores: Arc<Mutex<FxHashMap<Atom, i64>>>,
-    /// Nothing is left to bind on the node that was chosen.
+    /// Nothing is left to bind on the chosen node.
     all_bound: bool,
     /// What Reserve assumed and PreBind has to write.
     reservation: Option<Reservation>,
@@ -107,12 +107,12 @@ impl VolumeBinding {
     }
 }
 
-/// The maps are whole between any two of their operations, so a panic elsewhere leaves nothing half done in them.
+/// The maps are consistent between any two operations, so a panic elsewhere leaves nothing half done in them.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// PreFilter is off in the profile: as upstream, the other points then fail every pod.
+/// PreFilter is disabled in the profile: as upstream, the other extension points then fail every pod.
 fn no_state() -> Status {
     Status::error("not found")
 }
@@ -127,7 +127,7 @@ impl Plugin for VolumeBinding {
     }
 
     fn declaration(&self) -> Declaration {
-        // What it has promised to other pods counts, wherever they go.
+        // What has been promised to other pods counts, wherever they go.
         Declaration::of(PodParts::VOLUMES, NodeParts::NAME | NodeParts::LABELS)
             .reaching(Reach::Cluster)
             .with_objects(&[
@@ -282,7 +282,7 @@ impl PreScore for VolumeBinding {
         _: &Arc<Pod>,
         _: &[Arc<NodeInfo>],
     ) -> Status {
-        // As upstream, a score is wanted for pods without claims too; it is 0 then.
+        // As upstream, pods without claims are scored too; the score is then 0.
         if state.read::<PodState>().is_some() { Status::SUCCESS } else { no_state() }
     }
 }
@@ -299,7 +299,7 @@ impl Score for VolumeBinding {
         if state.claims.is_none() {
             return Ok(0);
         }
-        // Where the filter is off in the profile nothing was found out about any node.
+        // If the filter is disabled in the profile, nothing is known about any node.
         Ok(lock(&state.scores).get(node.name()).copied().unwrap_or(0))
     }
 
@@ -317,8 +317,8 @@ impl Reserve for VolumeBinding {
         };
         let objects = cx.snapshot.objects();
         let placement = cx.snapshot.node(node).and_then(|info| claims.on_node(objects, info.node()).ok());
-        // A node that is none for these volumes got here because the filter is off in the profile. As upstream, which then knows of
-        // no volumes to bind, the pod goes there without them.
+        // A node that is not suitable for these volumes gets here if the filter is disabled in the profile. As upstream, which then knows
+        // of no volumes to bind, the pod goes there without them.
         let Some(placement) = placement.filter(|placement| placement.conflicts.none()) else {
             return Status::SUCCESS;
         };
@@ -337,7 +337,7 @@ impl Reserve for VolumeBinding {
 
 impl PreBind for VolumeBinding {
     fn pre_flight(&self, state: &CycleState, _pod: &Arc<Pod>, _node: &Atom) -> bool {
-        // Without a state there is something to do: to fail.
+        // Without a state, there is something to do: to fail.
         state.read::<PodState>().is_none_or(|state| !state.all_bound)
     }
 

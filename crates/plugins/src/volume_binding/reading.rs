@@ -1,8 +1,8 @@
-//! In what pods with claims are alike.
+//! What makes pods with claims alike.
 //!
-//! Where the volumes of two pods can be reached from is what counts, and not which volumes they are; nor which claims wait for a volume that
-//! will be made. A claim that volumes lie ready for is another matter: which one is taken, and what that scores, differs from node to node
-//! and from pod to pod. So does room that a driver tells of.
+//! What counts is where the volumes of two pods can be reached from, not which volumes they are, nor which claims wait for a volume to be
+//! provisioned. It is different for a claim for which volumes are available: which one is taken, and its score, differs from node to node
+//! and from pod to pod. The same goes for capacity that a driver publishes.
 
 use super::claims::{Candidates, PodClaims, SELECTED_NODE, Unbound};
 use secondmate_framework::{ObjectKind, Reading, alike_by_key};
@@ -15,11 +15,11 @@ use std::sync::Arc;
 #[derive(Debug)]
 struct Claims(Arc<PodClaims>);
 
-/// From where a bound volume can be reached.
+/// Where a bound volume can be reached from.
 #[derive(PartialEq, Hash)]
 struct Reached<'a> {
     node_affinity: Option<&'a NodeSelector>,
-    /// In-tree plugin, and from where the volume can be reached on nodes where that is migrated.
+    /// The in-tree plugin, and where the volume can be reached from on nodes on which the plugin is migrated.
     in_tree: Option<(&'static str, Result<Option<&'a NodeSelector>, &'a str>)>,
 }
 
@@ -33,7 +33,7 @@ impl<'a> Reached<'a> {
     }
 }
 
-/// Class of a claim without a volume, and the node for which it is to be made, if one was chosen.
+/// The class of a claim without a volume, and the node for which the volume is to be provisioned, if one has been selected.
 type Wanted<'a> = (Option<&'a Atom>, Option<&'a str>);
 
 fn wanted(unbound: &Unbound) -> Wanted<'_> {
@@ -41,7 +41,7 @@ fn wanted(unbound: &Unbound) -> Wanted<'_> {
     (claim.storage_class.as_ref(), claim.annotations.get(SELECTED_NODE).map(AsRef::as_ref))
 }
 
-/// What the verdicts follow from.
+/// Everything that the verdicts depend on.
 type Key<'a> =
     (SmallVec<[Option<Reached<'a>>; 2]>, SmallVec<[Wanted<'a>; 2]>, SmallVec<[Option<&'a Atom>; 2]>);
 
@@ -49,7 +49,7 @@ impl Claims {
     fn key(&self) -> Key<'_> {
         let bound = self.0.bound.iter().map(|volume| volume.as_deref().map(Reached::of));
         let to_provision = self.0.to_provision.iter().map(wanted);
-        // Without candidates all of them are to be provisioned; but for those no node was chosen yet.
+        // Without candidates, all of these have to be provisioned, but no node has been selected for them yet.
         let to_match = self.0.to_match.iter().map(|(unbound, _)| unbound.claim.storage_class.as_ref());
         (bound.collect(), to_provision.collect(), to_match.collect())
     }
@@ -63,7 +63,7 @@ impl Candidates {
     }
 }
 
-/// What is read for a pod with these claims; `None` where only a look at each node tells.
+/// What is read for a pod with these claims; `None` if each node has to be examined.
 pub(super) fn of(claims: &Arc<PodClaims>) -> Option<Reading> {
     let is_open = |unbound: &Unbound| unbound.room.is_none();
     let to_match = &claims.to_match;
@@ -77,7 +77,7 @@ pub(super) fn of(claims: &Arc<PodClaims>) -> Option<Reading> {
         reading = reading.with_objects(&[ObjectKind::StorageClass]);
     }
     if claims.bound.iter().flatten().any(|volume| volume.in_tree.is_some()) {
-        // The CSINode tells which plugins are migrated.
+        // The CSINode says which plugins are migrated.
         reading = reading.with_storage();
     }
     Some(reading)

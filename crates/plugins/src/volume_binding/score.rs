@@ -1,23 +1,23 @@
-//! How much of a storage class's capacity on a node the pod's volumes take, and what that scores.
+//! How much of a storage class's capacity on a node the pod's volumes use, and the resulting score.
 
 use super::matching::Placement;
 use crate::shape::Shape;
 use secondmate_model::Atom;
 use smallvec::SmallVec;
 
-/// What the pod's volumes take of one class.
+/// What the pod's volumes use of one class.
 struct Class<'a> {
     name: Option<&'a Atom>,
-    /// Bytes that the claims ask for.
+    /// Bytes that the claims request.
     requested: i64,
-    /// Bytes that there are.
+    /// Bytes that are available.
     capacity: i64,
 }
 
 type Classes<'a> = SmallVec<[Class<'a>; 4]>;
 
-/// The mean over the classes, rounded; 0 where none counts. Volumes that exist count by their size, and where there is one,
-/// claims that a volume is made for do not count. The integers are upstream's, overflow included.
+/// The mean over the classes, rounded; 0 if none counts. Existing volumes count by their size, and if there are any, claims for which a
+/// volume is provisioned do not count. The integers are upstream's, overflow included.
 pub(super) fn of(placement: &Placement<'_>, shape: &Shape) -> i64 {
     let mut classes = Classes::new();
     for (volume, claim) in &placement.bindings {
@@ -30,7 +30,7 @@ pub(super) fn of(placement: &Placement<'_>, shape: &Shape) -> i64 {
             let Some(left) = left else { continue };
             let class = class(&mut classes, unbound.claim.storage_class.as_ref());
             class.requested = class.requested.wrapping_add(unbound.claim.request.value());
-            // All volumes of the class are made out of the same.
+            // All volumes of the class are provisioned from the same capacity.
             class.capacity = *left;
         }
     }
@@ -38,7 +38,7 @@ pub(super) fn of(placement: &Placement<'_>, shape: &Shape) -> i64 {
         return 0;
     }
     let sum: i64 = classes.iter().map(|class| shape.score(class.requested, class.capacity)).sum();
-    // A pod has far fewer claims than a float tells apart.
+    // A pod has far fewer claims than a float can distinguish.
     (sum as f64 / classes.len() as f64).round() as i64
 }
 

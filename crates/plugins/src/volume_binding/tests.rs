@@ -54,7 +54,7 @@ fn class(name: &str, mode: &str, provisioner: &str) -> Value {
     json!({"kind": "StorageClass", "metadata": {"name": name}, "provisioner": provisioner, "volumeBindingMode": mode})
 }
 
-/// Nodes `a` and `b` in zones of their names, class `late` without provisioner, `made` with one, `now` that does not wait.
+/// Nodes `a` and `b` in zones with the same names; class `late` without a provisioner, `made` with one, and `now`, which does not wait.
 fn world(more: Vec<Value>) -> Snapshot {
     let mut objects = vec![
         json!({"kind": "Node", "metadata": {"name": "a", "labels": {"zone": "a"}}}),
@@ -79,7 +79,7 @@ fn pre_filter(plugin: &Arc<dyn Plugin>, snapshot: &Snapshot, pod: &Arc<Pod>) -> 
     (point.pre_filter(&context(snapshot), &mut state, pod).status, state)
 }
 
-/// The verdict of PreFilter where it rejects; else that of the filter on the node.
+/// The verdict of PreFilter if it rejects; otherwise that of the filter on the node.
 fn verdict(plugin: &Arc<dyn Plugin>, snapshot: &Snapshot, pod: &Arc<Pod>, node: &str) -> Status {
     let (status, state) = pre_filter(plugin, snapshot, pod);
     if !status.is_success() {

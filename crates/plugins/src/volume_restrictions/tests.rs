@@ -36,7 +36,7 @@ fn plugin(parity: Parity) -> Arc<dyn Plugin> {
     new(&Value::Null, &Handle::new(Default::default(), parity)).expect("no arguments")
 }
 
-/// PreFilter's status and, where it is not a rejection, that of the filter on the first node.
+/// PreFilter's status and, unless it is a rejection, that of the filter on the first node.
 fn run(snapshot: &Snapshot, pod: &Arc<Pod>) -> (Status, Option<Status>) {
     let plugin = plugin(Parity::Strict);
     let cx = context(snapshot);
@@ -95,7 +95,7 @@ fn claims_must_exist_and_pods_without_business_here_skip() {
         prefilter(claims(&["alone", "gone"])),
         Status::unresolvable("persistentvolumeclaim \"gone\" not found")
     );
-    // Generic ephemeral volumes are not looked at.
+    // Generic ephemeral volumes are not considered.
     assert_eq!(prefilter(json!([{"name": "e", "ephemeral": {}}])), Status::skip());
 }
 
@@ -130,7 +130,7 @@ fn an_exclusive_claim_in_use_rejects_until_its_user_goes() {
         assert!(pre_filter.remove_pod(&cx, &mut state, &pod, &user, n2).is_success());
         assert_eq!(filter.filter(&cx, &state, &pod, n1), Status::SUCCESS);
 
-        // Upstream's quirk: the same name in another namespace is taken for the same claim.
+        // Upstream's quirk: the same name in another namespace is considered the same claim.
         let stranger = crate::fixture::pod(json!({"metadata": {"name": "s", "namespace": "elsewhere"},
                                                   "spec": {"volumes": claims(&["alone"])}}));
         assert!(pre_filter.add_pod(&cx, &mut state, &pod, &stranger, n1).is_success());

@@ -102,7 +102,7 @@ fn zones_of_volume_and_node_must_agree() {
         let filter = plugin.clone().as_filter().expect("filters");
         let cx = context(&snapshot);
         assert_eq!(filter.filter(&cx, &state, &pod, &node), expected, "{on_volume} on {on_node}");
-        // Without PreFilter the same comes out.
+        // Without PreFilter, the result is the same.
         assert_eq!(filter.filter(&cx, &CycleState::new(), &pod, &node), expected);
     }
 }

@@ -5,18 +5,21 @@
 //! and taints in Kubernetes' domains, and the names of schedulers, which `explain` needs. Pseudonyms sort in the same order as the texts,
 //! since scheduling breaks ties by order.
 
+use secondmate_model::objects::ApiResource;
 use secondmate_model::quantity::Quantity;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Fields whose text the API defines, or that are times or versions.
-const KEPT_FIELDS: [&str; 37] = [
+/// Fields whose text the API (or that of Prometheus) defines, or that are times, versions or names of resources.
+const KEPT_FIELDS: [&str; 40] = [
     "accessModes",
     "apiVersion",
     "controller",
     "creationTimestamp",
+    "declaredFeatures",
     "deletionTimestamp",
     "effect",
+    "extendedResourceName",
     "kind",
     "lastProbeTime",
     "lastTransitionTime",
@@ -32,6 +35,7 @@ const KEPT_FIELDS: [&str; 37] = [
     "resource",
     "resourceVersion",
     "restartPolicy",
+    "resultType",
     "scheduler",
     "schedulerName",
     "startTime",
@@ -61,6 +65,8 @@ const AMOUNTS: [&str; 9] = [
     "sizeBytes",
     "usage",
 ];
+/// What a DeviceClass provides without naming a resource is requested by this prefix and the name of the class.
+const OF_DEVICE_CLASS: &str = "deviceclass.resource.kubernetes.io/";
 /// Fields that are dropped: free text and addresses. `hostIP` gets a pseudonym, because the host ports of pods are compared by it.
 const DROPPED: [&str; 12] = [
     "message",
@@ -136,7 +142,7 @@ impl Pseudonyms {
                 texts.insert(text.to_owned());
                 None
             };
-            walk(&mut object.clone(), &mut note);
+            walk_object(&mut object.clone(), &mut note);
             claims.extend(ephemeral_claims(object));
         }
         let width = texts.len().to_string().len();
@@ -155,7 +161,7 @@ impl Pseudonyms {
 
     /// Replaces what is not harmless in an object.
     pub(super) fn redact(&self, object: &mut Value) {
-        walk(object, &mut |text| self.by_text.get(text).cloned());
+        walk_object(object, &mut |text| self.by_text.get(text).cloned());
     }
 }
 
@@ -169,7 +175,17 @@ fn ephemeral_claims(object: &Value) -> Vec<(String, String)> {
 /// Returns the replacement of a text; `None` keeps it.
 type Replace<'a> = &'a mut dyn FnMut(&str) -> Option<String>;
 
-/// Walks through an object, over every text that is not harmless.
+/// Walks through an object of the cluster. What was polled is found by the name that its plugin gave it: that stays.
+fn walk_object(object: &mut Value, replace: Replace<'_>) {
+    let is_polled = object["apiVersion"].as_str() == Some(ApiResource::polled("").api_version().as_str());
+    let name = if is_polled { object.pointer("/metadata/name").cloned() } else { None };
+    walk(object, replace);
+    if let (Some(given), Some(name)) = (name, object.pointer_mut("/metadata/name")) {
+        *name = given;
+    }
+}
+
+/// Walks through a value, over every text that is not harmless.
 fn walk(value: &mut Value, replace: Replace<'_>) {
     match value {
         Value::Object(fields) => {
@@ -185,11 +201,14 @@ fn walk(value: &mut Value, replace: Replace<'_>) {
 }
 
 fn walk_field(field: &str, value: &mut Value, replace: Replace<'_>) {
-    if KEPT_FIELDS.contains(&field) && !value.is_object() && !holds_objects(value) || AMOUNTS.contains(&field)
+    // In a rule on restarts all words are the API's.
+    if KEPT_FIELDS.contains(&field) && !value.is_object() && !holds_objects(value)
+        || field == "restartPolicyRules"
     {
         return;
     }
     match value {
+        amounts if AMOUNTS.contains(&field) => walk_amounts(amounts, replace),
         Value::Object(map) if field == "disruptedPods" || LABEL_MAPS.contains(&field) && is_flat(map) => {
             let old = std::mem::take(map);
             for (mut key, mut value) in old {
@@ -215,6 +234,20 @@ fn walk_field(field: &str, value: &mut Value, replace: Replace<'_>) {
             }
         }
         other => walk(other, replace),
+    }
+}
+
+/// Amounts stay, and so do the names of resources, but for the name of a DeviceClass in one.
+fn walk_amounts(value: &mut Value, replace: Replace<'_>) {
+    let Value::Object(amounts) = value else { return };
+    let old = std::mem::take(amounts);
+    for (mut resource, amount) in old {
+        if let Some(class) = resource.strip_prefix(OF_DEVICE_CLASS) {
+            let mut class = class.to_owned();
+            substitute(&mut class, replace);
+            resource = format!("{OF_DEVICE_CLASS}{class}");
+        }
+        amounts.insert(resource, amount);
     }
 }
 
@@ -325,6 +358,72 @@ mod tests {
         assert_eq!(
             of_pod(&claim["metadata"]["name"]),
             format!("{}-{}", of_pod(&pod["metadata"]["name"]), of_pod(&pod["spec"]["volumes"][0]["name"]))
+        );
+    }
+
+    fn redacted(objects: Vec<Value>) -> Vec<Value> {
+        let pseudonyms = Pseudonyms::of(&objects);
+        let redact = |mut object: Value| {
+            pseudonyms.redact(&mut object);
+            object
+        };
+        objects.into_iter().map(redact).collect()
+    }
+
+    #[test]
+    fn what_a_pod_needs_of_its_node_stays() {
+        let objects = redacted(vec![
+            json!({"kind": "Node", "status": {"declaredFeatures": ["RestartAllContainersOnContainerExits"]}}),
+            json!({"kind": "Pod", "spec": {"containers": [{
+                "restartPolicyRules": [
+                    {"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [7]}}],
+                "volumeMounts": [{"name": "data", "bindMountOptions": ["acme"]}]}]}}),
+        ]);
+        assert_eq!(objects[0]["status"]["declaredFeatures"], json!(["RestartAllContainersOnContainerExits"]));
+        let container = &objects[1]["spec"]["containers"][0];
+        assert_eq!(container["restartPolicyRules"][0]["action"], "RestartAllContainers");
+        let options = container["volumeMounts"][0]["bindMountOptions"].as_array();
+        assert_eq!(options.map(Vec::len), Some(1), "whether there are any is what counts");
+    }
+
+    #[test]
+    fn a_device_class_provides_the_same_resources_under_its_pseudonym() {
+        let objects = redacted(vec![
+            json!({"kind": "DeviceClass", "metadata": {"name": "acme-gold"}, "spec": {"extendedResourceName": "example.com/gpu"}}),
+            json!({"kind": "Pod", "spec": {"containers": [{"resources": {"requests": {
+                "cpu": "1", "example.com/gpu": "1", "deviceclass.resource.kubernetes.io/acme-gold": "2"}}}]}}),
+        ]);
+        let class = objects[0]["metadata"]["name"].as_str().expect("a name");
+        assert!(!objects[1].to_string().contains("acme"), "{}", objects[1]);
+        assert_eq!(objects[0]["spec"]["extendedResourceName"], "example.com/gpu");
+        let implicit = format!("deviceclass.resource.kubernetes.io/{class}");
+        assert_eq!(
+            objects[1]["spec"]["containers"][0]["resources"]["requests"],
+            json!({"cpu": "1", "example.com/gpu": "1", (implicit): "2"})
+        );
+    }
+
+    #[test]
+    fn what_was_polled_is_found_and_read() {
+        let objects = redacted(vec![
+            json!({"kind": "Node", "metadata": {"name": "acme-7"}}),
+            json!({
+                "apiVersion": "polled.secondmate.dev/v1", "kind": "PrometheusSamples",
+                "metadata": {"name": "cpu for my-scheduler", "creationTimestamp": "2026-01-01T00:00:00Z"},
+                "value": {"status": "success", "data": {"resultType": "vector", "result": [
+                    {"metric": {"node": "acme-7"}, "value": [1_767_225_600.5, "0.25"]}]}}
+            }),
+        ]);
+        let node = &objects[0]["metadata"]["name"];
+        assert_ne!(node, "acme-7");
+        assert_eq!(
+            objects[1],
+            json!({
+                "apiVersion": "polled.secondmate.dev/v1", "kind": "PrometheusSamples",
+                "metadata": {"name": "cpu for my-scheduler", "creationTimestamp": "2026-01-01T00:00:00Z"},
+                "value": {"status": "success", "data": {"resultType": "vector", "result": [
+                    {"metric": {"node": node}, "value": [1_767_225_600.5, "0.25"]}]}}
+            })
         );
     }
 

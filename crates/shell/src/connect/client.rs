@@ -1,5 +1,5 @@
 //! The client: no retries behind our back, small packets sent at once, dead connections noticed, and an end to the wait for the head
-//! of every answer.
+//! of every answer, and for a credential plugin before it.
 
 use super::proxy::{Environment, Kind, proxy};
 use super::step::step;
@@ -19,19 +19,21 @@ use secondmate_telemetry::Metrics;
 use std::time::Duration;
 use tower::{BoxError, Service, ServiceBuilder};
 
-/// Longest wait for a connection; TLS and proxy come on top, within [`HEAD_TIMEOUT`].
+/// Maximum wait for a connection; TLS and the proxy come on top, within [`HEAD_TIMEOUT`].
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest wait for the head of an answer.
+/// Longest wait for the head of an answer, with all that comes before it: a credential plugin that is run for a new token holds up all other
+/// requests meanwhile.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// Between two probes of a silent connection.
+/// Interval between two probes of a silent connection.
 const KEEPALIVE: Duration = Duration::from_secs(30);
-/// An unused connection is closed after this.
+/// Unused connections are closed after this time.
 const POOL_IDLE: Duration = Duration::from_secs(90);
 
-/// Makes a client whose requests are measured; `api` beats at each answer. The kubeconfig's credential plugin runs for it, on a thread of its own, and may hang.
+/// Builds a client whose requests are measured; `api` beats at each answer. The kubeconfig's credential plugin runs as part of this, on its
+/// own thread, and may hang.
 ///
 /// # Errors
-/// Certificates, keys, proxy or plugin cannot be used, or the plugin takes too long.
+/// Certificates, keys, the proxy or the plugin cannot be used, or the plugin takes too long.
 pub(crate) async fn client(
     config: &Config,
     metrics: &Metrics,
@@ -54,7 +56,7 @@ pub(crate) async fn client(
     }
 }
 
-/// What is told of requests and answers.
+/// What requests and answers are reported to.
 struct Seen {
     requests: MeasureRequests,
     api: Option<Heartbeat>,
@@ -92,7 +94,7 @@ fn build(mut config: Config, seen: Seen) -> Result<Client, ConnectError> {
     }
 }
 
-/// A client over connections of this kind.
+/// Builds a client over connections of this kind.
 fn over<C>(config: &Config, connector: C, seen: Seen) -> Result<Client, ConnectError>
 where
     C: Service<Uri> + Clone + Send + Sync + 'static,
@@ -113,6 +115,7 @@ where
     let service = ServiceBuilder::new()
         .layer(requests)
         .layer(config.base_uri_layer())
+        .timeout(HEAD_TIMEOUT)
         .option_layer(config.auth_layer().map_err(failed)?)
         .layer(config.extra_headers_layer().map_err(failed)?)
         .map_err(BoxError::from)
@@ -122,12 +125,11 @@ where
             }
             response
         })
-        .timeout(HEAD_TIMEOUT)
         .service(http);
     Ok(Client::new(service, config.default_namespace.clone()))
 }
 
-/// The same client; `answered` is shown the head of each answer.
+/// The same client, but `answered` is shown the head of each answer.
 pub(crate) fn observed(
     client: Client,
     answered: impl Fn(&http::Response<Body>) + Clone + Send + Sync + 'static,
@@ -144,4 +146,55 @@ pub(crate) fn observed(
         }
     });
     Client::new(service, namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube_client::config::{ExecConfig, ExecInteractiveMode};
+    use std::path::Path;
+    use tokio::task::yield_now;
+    use tokio::time::advance;
+
+    /// A plugin whose tokens have always expired. It hangs as long as there is a file `hold`, and makes a file `hangs` then.
+    fn plugin(folder: &Path) -> ExecConfig {
+        let folder = folder.display();
+        let hold = format!("while [ -e '{folder}/hold' ]; do touch '{folder}/hangs'; sleep 0.05; done");
+        let status = r#"{"token": "t", "expirationTimestamp": "2020-01-01T00:00:00Z"}"#;
+        let version = "client.authentication.k8s.io/v1";
+        let credential =
+            format!(r#"{{"apiVersion": "{version}", "kind": "ExecCredential", "status": {status}}}"#);
+        ExecConfig {
+            api_version: Some(version.to_owned()),
+            command: Some("sh".to_owned()),
+            args: Some(vec!["-c".to_owned(), format!("{hold}; echo '{credential}'")]),
+            interactive_mode: Some(ExecInteractiveMode::Never),
+            ..ExecConfig::default()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_credential_plugin_that_hangs_is_not_waited_for_longer_than_for_an_answer() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut config = Config::new(Uri::from_static("http://127.0.0.1:1"));
+        config.auth_info.exec = Some(plugin(folder.path()));
+        let requests = MeasureRequests::new(Metrics::new(), "127.0.0.1:1");
+        let client = build(config, Seen { requests, api: None }).expect("the plugin works");
+        std::fs::write(folder.path().join("hold"), "").expect("a writable folder");
+        let request = tokio::spawn(async move { client.send(Request::new(Body::empty())).await });
+        // The plugin runs in real time, and the clock stands still meanwhile.
+        let began = std::time::Instant::now();
+        while !folder.path().join("hangs").exists() {
+            assert!(began.elapsed() < Duration::from_secs(60), "the plugin is never run");
+            std::thread::sleep(Duration::from_millis(5));
+            yield_now().await;
+        }
+        advance(HEAD_TIMEOUT + Duration::from_secs(1)).await;
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        assert!(request.is_finished(), "it still waits for the plugin");
+        let Err(error) = request.await.expect("no panic") else { panic!("there is no API server") };
+        assert!(chain(&error).contains("timed out"), "{}", chain(&error));
+    }
 }

@@ -1,15 +1,15 @@
-//! The proxy by which the API server is reached: the kubeconfig's `proxy-url`, or that of the environment, as for kubectl.
+//! The proxy through which the API server is reached: the kubeconfig's `proxy-url`, or the one from the environment, as for kubectl.
 
 use super::ConnectError;
 use http::Uri;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use std::net::IpAddr;
 
-/// Where a proxy comes from that is named in an error.
+/// How an error names the kubeconfig as a proxy's source.
 const OF_KUBECONFIG: &str = "proxy-url in the kubeconfig";
 const OF_ENVIRONMENT: &str = "the environment (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY)";
 
-/// What kind of proxy it is.
+/// The kind of proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// HTTP CONNECT.
@@ -25,13 +25,13 @@ pub(super) struct Proxy {
     pub intercept: Intercept,
 }
 
-/// The variables of the environment that count.
+/// The environment variables that count.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Environment {
     pub https: String,
     pub http: String,
     pub all: String,
-    /// Who is reached without the proxy: names (with their subdomains), addresses, networks (CIDR), or `*`.
+    /// What is reached without the proxy: names (with their subdomains), addresses, networks (CIDR), or `*`.
     pub no: String,
 }
 
@@ -50,11 +50,11 @@ impl Environment {
     }
 }
 
-/// The proxy for a server. A kubeconfig's `proxy-url` counts whatever the environment says; that of the environment is not used for
-/// loopback and for what `NO_PROXY` names, as in client-go.
+/// The proxy for a server. A kubeconfig's `proxy-url` takes precedence over the environment; a proxy from the environment is not used for
+/// loopback addresses or for what `NO_PROXY` lists, as in client-go.
 ///
 /// # Errors
-/// The proxy is not of a kind that is supported.
+/// This kind of proxy is not supported.
 pub(super) fn proxy(
     server: &Uri,
     configured: Option<&Uri>,
@@ -89,14 +89,14 @@ fn usable(intercept: Intercept, from: &'static str) -> Result<Proxy, ConnectErro
     Ok(Proxy { kind, intercept })
 }
 
-/// Names no user or password that the URL may hold.
+/// The message contains no user or password from the URL.
 fn unsupported(url: &Uri, from: &'static str) -> ConnectError {
     let scheme = url.scheme_str().unwrap_or("none");
     let host = url.host().unwrap_or_default();
     ConnectError::Proxy { proxy: format!("{scheme}://{host}"), from }
 }
 
-/// `*.example.com` as people write it, as `.example.com`.
+/// People write `*.example.com`, which becomes `.example.com`.
 fn without_stars(no: &str) -> String {
     let entries = no.split(',').map(|entry| entry.trim());
     let entries =
@@ -132,7 +132,7 @@ mod tests {
             chosen(server, Some("socks5://user:secret@conf:1080"), &environment),
             "Socks5 socks5://conf:1080/"
         );
-        // Written as for kubectl: without a scheme.
+        // Written without a scheme, as is usual for kubectl.
         let bare = Environment { https: "env:3128".to_owned(), ..Environment::default() };
         assert_eq!(chosen(server, None, &bare), "Http http://env:3128/");
         assert_eq!(chosen("https://127.0.0.1:6443/", None, &environment), "none");
@@ -142,7 +142,7 @@ mod tests {
         );
         let refused = chosen(server, Some("https://user:secret@conf:1080"), &environment);
         assert!(refused.contains("https://conf") && !refused.contains("secret"), "{refused}");
-        // TLS to the proxy itself, which no connector here speaks.
+        // TLS to the proxy itself, which no connector here supports.
         let tls = Environment { https: "https://user:secret@env:3128".to_owned(), ..Environment::default() };
         assert_eq!(
             chosen(server, None, &tls),

@@ -1,13 +1,13 @@
-//! The server of a kubeconfig's cluster, as client-go reads it (`rest.DefaultServerURL`).
+//! The server of a kubeconfig's cluster, interpreted as by client-go (`rest.DefaultServerURL`).
 
 use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use kube_client::Config;
 
-/// The URL of the server. `HOST:PORT` alone is HTTPS where the kubeconfig says something about certificates, and HTTP otherwise.
+/// The URL of the server. A bare `HOST:PORT` means HTTPS if the kubeconfig configures certificates, and HTTP otherwise.
 ///
 /// # Errors
-/// It cannot be connected to: what is wrong, in words.
+/// It cannot be connected to; the text says why.
 pub(super) fn url(config: &Config) -> Result<Uri, String> {
     let server = &config.cluster_url;
     let wrong =
@@ -30,7 +30,7 @@ pub(super) fn url(config: &Config) -> Result<Uri, String> {
     }
 }
 
-/// What follows the host is nothing, a colon, or a colon and a port.
+/// Whether the host is followed by nothing, by a colon, or by a colon and a port.
 fn has_usable_port(authority: &Authority) -> bool {
     let host_and_port = authority.as_str().rsplit('@').next().unwrap_or_default();
     matches!(host_and_port.strip_prefix(authority.host()), Some("" | ":")) || authority.port_u16().is_some()
@@ -54,7 +54,7 @@ mod tests {
         url(&config).map(|url| url.to_string())
     }
 
-    /// As `rest.DefaultServerUrlFor` of client-go.
+    /// As `rest.DefaultServerUrlFor` in client-go.
     #[test]
     fn a_server_without_a_scheme_is_https_where_certificates_are_spoken_of() {
         let own = |text: &str| Ok(text.to_owned());

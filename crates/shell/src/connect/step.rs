@@ -1,4 +1,4 @@
-//! A step of the start: it says what it waits for, and it has an end.
+//! A step of startup: it says what it is waiting for, and its duration is bounded.
 
 use super::ConnectError;
 use std::future::Future;
@@ -8,14 +8,14 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
-/// After this, and then each time again, a step says what it waits for.
+/// A step says what it is waiting for after this time, and then at this interval.
 const SAY_EVERY: Duration = Duration::from_secs(5);
 
 /// A step took too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooLong;
 
-/// Waits for a step of the start, at most so long. Dropping the future ends the wait at once.
+/// Waits for a step of startup, for no longer than this. Dropping the future ends the wait at once.
 ///
 /// # Errors
 /// It took longer.
@@ -43,8 +43,8 @@ pub(crate) async fn step<T>(
     }
 }
 
-/// Does what may hang, such as reading a file, as a step of the start: on a thread that nobody waits for once the future is dropped. A
-/// panic goes on in the caller.
+/// Runs something that may hang, such as reading a file, as a step of startup: on a thread that nobody waits for once the future has been
+/// dropped. A panic is propagated to the caller.
 ///
 /// # Errors
 /// It took longer.

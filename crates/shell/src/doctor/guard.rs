@@ -1,7 +1,7 @@
-//! The bind guard, where the cluster has one: whether the API server would be answered, and whether it has been.
+//! The bind guard, if the cluster has one: whether it would answer the API server, and whether it has done so.
 //!
-//! Nothing is asked of the guard itself, and no bind is tried: an API server whose policy is `Ignore` does not tell a bind that the guard let
-//! through from one that it was not asked about, but it counts those.
+//! The guard itself is not asked anything, and no bind is attempted: with the policy `Ignore`, the API server's answer to a bind does not
+//! show whether the guard approved it or was not reached. But the API server counts the latter.
 
 use super::{Doctor, Severity, check};
 use crate::call::{Call, CallError};
@@ -16,12 +16,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// A certificate is renewed in the last third of its life, which is 90 days, so that one that ends so soon was not.
+/// A certificate is renewed in the last third of its life of 90 days, so one that expires this soon was not renewed.
 const RENEWED_BEFORE: Duration = Duration::from_secs(14 * 86400);
 
 pub(super) use crate::guard::is_lease as is_guards;
 
-/// A ValidatingWebhookConfiguration, as far as it is read.
+/// The parts of a ValidatingWebhookConfiguration that are read.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Configuration {
@@ -52,7 +52,7 @@ struct Service {
 }
 
 impl ClientConfig {
-    /// The name or address that the guard's certificate has to have.
+    /// The name or address that the guard's certificate must be valid for.
     fn host(&self) -> String {
         match &self.service {
             Some(service) => service.host(),
@@ -73,7 +73,7 @@ impl Service {
     }
 }
 
-/// A Service's spec, as far as it is read.
+/// The parts of a Service's spec that are read.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct ServiceSpec {
@@ -83,7 +83,7 @@ struct ServiceSpec {
 }
 
 impl ServiceSpec {
-    /// Whether it leads to a name, and needs no endpoint.
+    /// Whether it refers to an external name, and so needs no endpoints.
     fn is_external(&self) -> bool {
         self.r#type == "ExternalName"
     }
@@ -96,16 +96,16 @@ impl ServiceSpec {
 /// What was found before the Leases were watched, which takes a while.
 pub(super) struct Before {
     configuration: Configuration,
-    /// By the name of the webhook.
+    /// By the webhook's name.
     calls: Result<BTreeMap<String, Calls>, CallError>,
 }
 
 /// What one API server has counted since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Calls {
-    /// Binds that went on without an answer of the webhook.
+    /// Binds that passed without an answer from the webhook.
     unanswered: u64,
-    /// All that it was to be asked about.
+    /// All binds that the webhook was to be asked about.
     all: u64,
 }
 
@@ -114,7 +114,7 @@ impl Doctor {
         format!("ValidatingWebhookConfiguration {}", self.options.webhook)
     }
 
-    /// The guard's registration, and what was counted so far; `None`: there is no guard to look at.
+    /// The guard's registration, and what has been counted so far; `None`: there is no guard to examine.
     pub(super) async fn guard_before(&mut self) -> Option<Before> {
         let name = &self.options.webhook;
         let path = format!("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/{name}");
@@ -161,7 +161,7 @@ impl Doctor {
         self.reached(&configuration, calls).await;
     }
 
-    /// No live process holds the guard's Lease. A guard that runs without leader election takes none, and is known by its endpoint only.
+    /// No live process holds the guard's Lease. A guard that runs without leader election has no Lease, and is known only by its endpoint.
     fn without_lease(&mut self, ready: bool) {
         let (severity, problem, remedy) = if ready {
             (
@@ -194,7 +194,7 @@ impl Doctor {
         }
     }
 
-    /// Whether the authority that the API server was told can be used.
+    /// Whether the certificate authority that the API server was given can be used.
     fn authority(&mut self, webhook: &Webhook, now: Timestamp) -> bool {
         let fault = |problem: String| (Severity::Fault, problem);
         let restart =
@@ -246,7 +246,7 @@ impl Doctor {
         let host = webhook.client_config.host();
         let bundle = decoded(&webhook.client_config.ca_bundle);
         let judged = Facts::of(&served).and_then(|facts| {
-            // Without a bundle it is an authority that only the API server's machine knows.
+            // Without a bundle, the authority is one that only the API server's machine knows.
             if !bundle.is_empty() {
                 verify(&served, &bundle, &host, now)?;
             }
@@ -278,7 +278,7 @@ impl Doctor {
         }
     }
 
-    /// The Service by which the API server reaches the guard, as far as that is known: by its name, or by its address in a URL.
+    /// The Service through which the API server reaches the guard, if it can be determined: from its name, or from the address in a URL.
     async fn service(&mut self, webhook: &Webhook) -> Option<Service> {
         if let Some(service) = &webhook.client_config.service {
             return Some(service.clone());
@@ -332,7 +332,7 @@ impl Doctor {
         Ok(serde_json::from_slice::<Object>(&body).unwrap_or_default().spec)
     }
 
-    /// Whether the Service has a ready endpoint. That it leads nowhere is a fault.
+    /// Whether the Service has a ready endpoint. If it has none, that is a fault.
     async fn endpoints(&mut self, service: &Service) -> bool {
         let Service { namespace, name } = service;
         let selector = percent_encoded(&format!("kubernetes.io/service-name={name}"));
@@ -342,7 +342,7 @@ impl Doctor {
         let object = format!("Service {namespace}/{name}");
         match self.caller.read(&Call::get(path)).await {
             Ok(body) if leads_somewhere(&body) => return true,
-            // One that may not be read does not lead to a name, as far as anybody knows.
+            // If its spec cannot be read, it is assumed not to be an ExternalName Service.
             Ok(_) if self.spec(service).await.is_ok_and(|spec| spec.is_external()) => {}
             Ok(_) => {
                 self.found(
@@ -358,7 +358,7 @@ impl Doctor {
         false
     }
 
-    /// Whether the API server has been answered.
+    /// Whether the API server has received answers.
     async fn reached(
         &mut self,
         configuration: &Configuration,
@@ -394,12 +394,12 @@ impl Doctor {
     }
 }
 
-/// A text in base64; empty where it is none.
+/// Decodes base64; empty if it cannot be decoded.
 fn decoded(text: &str) -> String {
     STANDARD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
 }
 
-/// Whether a certificate is valid for a while.
+/// Whether a certificate remains valid for some time.
 fn lasts(what: &str, facts: &Facts, now: Timestamp) -> Result<(), (Severity, String)> {
     let at = |second: i64| Timestamp::from_second(second).unwrap_or(Timestamp::MAX);
     let soon = now.checked_add(RENEWED_BEFORE).unwrap_or(Timestamp::MAX);
@@ -416,7 +416,7 @@ fn lasts(what: &str, facts: &Facts, now: Timestamp) -> Result<(), (Severity, Str
     Ok(())
 }
 
-/// Whether a list of EndpointSlices has an endpoint that is not said to be unready.
+/// Whether a list of EndpointSlices has an endpoint that is not marked as unready.
 fn leads_somewhere(list: &[u8]) -> bool {
     #[derive(Default, Deserialize)]
     #[serde(default)]
@@ -443,12 +443,12 @@ fn leads_somewhere(list: &[u8]) -> bool {
     endpoints.any(|endpoint| endpoint.conditions.ready != Some(false))
 }
 
-/// What is understood of an API server's metrics.
+/// What is read from an API server's metrics.
 pub(crate) fn understood(metrics: &str) -> String {
     format!("{:?}", count(metrics))
 }
 
-/// What an API server's metrics tell of validating webhooks, by name.
+/// What an API server's metrics say about validating webhooks, by name.
 fn count(metrics: &str) -> BTreeMap<String, Calls> {
     let mut calls: BTreeMap<String, Calls> = BTreeMap::new();
     for line in metrics.lines() {
@@ -475,7 +475,7 @@ fn count(metrics: &str) -> BTreeMap<String, Calls> {
     calls
 }
 
-/// What follows from the calls of one API server before and after the examination.
+/// What follows from one API server's counts before and after the examination.
 fn unanswered(before: Calls, after: Calls) -> Option<(Severity, String)> {
     let now = after.unanswered.saturating_sub(before.unanswered);
     if now > 0 {

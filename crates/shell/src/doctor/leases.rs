@@ -1,4 +1,4 @@
-//! Leases that point nowhere, names that two live processes serve, and clocks of holders.
+//! Leases whose holder is gone, names that two live processes serve, and the clocks of Lease holders.
 
 use super::{Doctor, Severity, check, pods};
 use crate::call::{Call, CallError};
@@ -10,14 +10,14 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Clocks that differ by less are not worth a word: a Lease is looked at once a second, and an answer may be slow.
+/// Smaller clock differences are not reported: Leases are read once a second, and an answer may be slow.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
 
 impl Doctor {
     pub(super) async fn leases(&mut self, seen: &Observed, waiting: Option<&BTreeMap<String, Vec<Waiting>>>) {
         self.two_of_a_name(seen, waiting);
         for holder in &seen.dead {
-            // Whoever asks about the guard is told of its Lease there.
+            // The check of the guard reports on the guard's Lease.
             if !super::guard::is_guards(&holder.lease) {
                 self.points_nowhere(holder, waiting).await;
             }
@@ -67,7 +67,7 @@ impl Doctor {
         }
     }
 
-    /// The holder of a Lease has not renewed it for as long as it runs.
+    /// The holder of a Lease has not renewed it for the length of its duration.
     async fn points_nowhere(&mut self, holder: &Holder, waiting: Option<&BTreeMap<String, Vec<Waiting>>>) {
         let Holder { lease, identity, .. } = holder;
         let where_it_is = self.pod_of(identity).await;
@@ -87,7 +87,7 @@ impl Doctor {
         }
     }
 
-    /// What is known of the pod of a process: the first part of its identity is the name of its host, which is that of its pod as a rule.
+    /// What is known about a process's pod. The first part of its identity is its host name, which is usually the name of its pod.
     async fn pod_of(&self, identity: &str) -> String {
         let Some((host, _)) = identity.rsplit_once('_') else { return String::new() };
         let fields = percent_encoded(&format!("metadata.name={}", selector_value(host)));
@@ -95,7 +95,7 @@ impl Doctor {
         let Ok(body) = self.caller.read(&Call::get(path)).await else { return String::new() };
         let list: Value = serde_json::from_slice(&body).unwrap_or_default();
         let Some(pod) = list["items"].as_array().and_then(|items| items.first()) else {
-            // On the network of its node a process has the node's name.
+            // On the host network, a process has the node's name.
             let node = self.caller.read(&Call::get(format!("/api/v1/nodes/{}", percent_encoded(host)))).await;
             return match node {
                 Err(CallError::Answered { code: 404, .. }) => format!(", and there is no pod {host}"),
@@ -111,8 +111,8 @@ impl Doctor {
     }
 }
 
-/// By how much the clock is ahead that wrote a time of renewal, which was seen at a time of the API server's clock; `None` where they may
-/// be equal.
+/// How far the clock that wrote a renewal time is ahead, given when (by the API server's clock) the renewal was seen; `None` if the clocks
+/// may agree.
 fn differs(renewed: Timestamp, seen: Timestamp) -> Option<SignedDuration> {
     let ahead = renewed.duration_since(seen);
     (ahead.abs() > CLOCK_TOLERANCE).then_some(ahead)

@@ -1,4 +1,4 @@
-//! Scheduler names that nobody serves, and pods that nobody has tried.
+//! Scheduler names that nobody serves, and pods that no scheduler has tried.
 
 use super::{Doctor, Severity, check, named, pods, some_of};
 use crate::dump::AtMost;
@@ -6,11 +6,11 @@ use crate::holders::{Holder, Observed};
 use crate::unserved::{Waiting, older_than, regarded_by, unserved};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A scheduler that lives has tried a pod after so many times the time after which pods are judged, or has a very long queue.
+/// A live scheduler has tried a pod after this multiple of the time after which pods are judged, unless its queue is very long.
 const UNTRIED_AFTER: u32 = 5;
 
 impl Doctor {
-    /// Names in pending pods that nobody serves.
+    /// Scheduler names in pending pods that nobody serves.
     pub(super) async fn names(&mut self, seen: &Observed, waiting: &BTreeMap<String, Vec<Waiting>>) {
         let live: BTreeSet<&Holder> = seen.live.keys().collect();
         let (age, limits) = (self.options.pending_for, self.options.limits);
@@ -46,7 +46,7 @@ impl Doctor {
         }
     }
 
-    /// Pods of names that are served, of which no scheduler has said a word.
+    /// Pods whose scheduler name is served, but on which no scheduler has reported anything.
     pub(super) async fn untried(&mut self, seen: &Observed, waiting: &BTreeMap<String, Vec<Waiting>>) {
         for (name, of_name) in waiting {
             let Some(holder) = seen.live.keys().find(|holder| holder.serves(name)) else { continue };
@@ -91,7 +91,7 @@ impl Doctor {
     }
 }
 
-/// The names that a live Lease tells of.
+/// The names that live Leases announce.
 fn served(seen: &Observed) -> Vec<String> {
     let default = "default-scheduler";
     let mut names: BTreeSet<String> = seen.live.keys().flat_map(|holder| holder.names.clone()).collect();

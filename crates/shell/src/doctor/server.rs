@@ -9,17 +9,17 @@ use secondmate_config::KUBERNETES_VERSION;
 use serde::Deserialize;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The oldest minor version of Kubernetes 1 whose API server is supported.
+/// The oldest supported minor version of the API server (Kubernetes 1.x).
 const OLDEST_MINOR: u32 = 34;
-/// Clocks that differ by less are not worth a word.
+/// Smaller clock differences are not reported.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 
-/// The date of the last answer, and when it came by this machine's clock.
+/// The date of the last answer, and when it arrived by this machine's clock.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Dated(Arc<Mutex<Option<(Timestamp, Timestamp)>>>);
 
 impl Dated {
-    /// The same client; the date of each answer is noted.
+    /// The same client, but the date of each answer is recorded.
     pub fn observe(&self, client: Client) -> Client {
         let last = Arc::clone(&self.0);
         connect::observed(client, move |answer| {
@@ -45,7 +45,7 @@ struct Version {
 }
 
 impl Doctor {
-    /// Looks at version and clock; returns the version.
+    /// Checks version and clock; returns the version.
     pub(super) async fn server(&mut self) -> Option<String> {
         self.dated.take();
         let sent = Timestamp::now();
@@ -80,7 +80,7 @@ impl Doctor {
         let newest = KUBERNETES_VERSION.split_once('.').and_then(|(_, minor)| minor.parse::<u32>().ok());
         let newest = newest.unwrap_or(OLDEST_MINOR);
         let supported = format!("1.{OLDEST_MINOR} to 1.{newest} are supported");
-        // `36+`, where somebody built it for themselves.
+        // Some builds report `36+`.
         let digits: String = version.minor.chars().take_while(char::is_ascii_digit).collect();
         let object = "API server";
         match digits.parse::<u32>() {
@@ -118,7 +118,7 @@ impl Doctor {
     }
 }
 
-/// By how much the API server's clock is ahead, at least; `None` where it may be right. A date is cut to the second, and was written at some
+/// How far the API server's clock is ahead, at least; `None` if it may be right. A date is truncated to the second, and was written at some
 /// time between the request and the answer.
 fn ahead(sent: Timestamp, received: Timestamp, date: Timestamp) -> Option<SignedDuration> {
     let least = date.duration_since(received);

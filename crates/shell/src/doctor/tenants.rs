@@ -1,4 +1,4 @@
-//! Nodes that no tenant may use, and tenants that have no node.
+//! Nodes that no tenant may use, and tenants that have no nodes.
 
 use super::{Doctor, LISTED_MAX, NAMED_MAX, Severity, check};
 use crate::dump::{AtMost, Kept, PAGE_OBJECTS, paged};
@@ -6,10 +6,10 @@ use secondmate_config::Tenant;
 use secondmate_model::{LabelSelector, Labels, wire};
 use serde_json::Value;
 
-/// What kubeadm and others label the nodes of the control plane with: they are nobody's by intent.
+/// The label that kubeadm and others put on control-plane nodes: no tenant is meant to use these.
 const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 
-/// A node, as far as it matters here.
+/// A node, reduced to what is needed here.
 struct Node {
     name: String,
     labels: Labels,
@@ -24,16 +24,16 @@ impl Node {
     }
 }
 
-/// Which nodes the tenant's pods may use: `None` where that is all of them.
+/// Selects the nodes that the tenant's pods may use; `None` if that is all of them.
 fn selector(tenant: &Tenant) -> Option<LabelSelector> {
     let wire: wire::LabelSelector =
         serde_json::from_value(tenant.nodes.as_ref()?.selector.clone()).unwrap_or_default();
-    // The configuration has been checked.
+    // The configuration has already been validated.
     LabelSelector::new(&wire).ok()
 }
 
 impl Doctor {
-    /// Whether each tenant has nodes, and each node a tenant; nothing where the configuration has no tenants.
+    /// Checks that each tenant has nodes, and that each node has a tenant; does nothing if the configuration has no tenants.
     pub(super) async fn tenants(&mut self) {
         if self.options.tenants.is_empty() {
             return;

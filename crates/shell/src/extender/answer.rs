@@ -1,5 +1,5 @@
-//! What extenders answer. Upstream's types (`k8s.io/kube-scheduler/extender/v1`) have no names of their own for JSON, so that Go takes
-//! a field's name however it is written, and `null` for what is left out; so does this. Errors are in Go's words.
+//! The answers of extenders. Upstream's types (`k8s.io/kube-scheduler/extender/v1`) have no JSON tags, so Go matches field names regardless
+//! of case and treats `null` like an absent field; so does this module. Errors are worded as in Go.
 
 use super::error::AskError;
 use super::go_json::{JsonError, first_value};
@@ -17,29 +17,29 @@ use std::sync::Arc;
 /// Why an answer cannot be understood.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AnswerError {
-    /// It is no JSON.
+    /// It is not JSON.
     #[error(transparent)]
     Json(#[from] JsonError),
-    /// It is none after all, such as a text with half a character.
+    /// It turns out not to be JSON after all, for example because a string contains half a surrogate pair.
     #[error(transparent)]
     Value(#[from] serde_json::Error),
-    /// A value is of another type.
+    /// A value has the wrong type.
     #[error("json: cannot unmarshal {kind} into {into}")]
     Type { kind: Cow<'static, str>, into: String },
-    /// Upstream's scheduler does not survive this.
+    /// Upstream's scheduler crashes on this.
     #[error("the extender answered null for the victims on node {0:?}")]
     NullVictims(String),
-    /// A node is not as a node is.
+    /// A node does not have the form of a node.
     #[error("a node that the extender sent back cannot be understood: {0}")]
     Node(#[source] serde_json::Error),
-    /// What a node says makes no sense.
+    /// A node's values make no sense.
     #[error(transparent)]
     NodeMeaning(#[from] NodeError),
 }
 
 pub(crate) type Read<T> = Result<T, AnswerError>;
 
-/// The answer to filter: `ExtenderFilterResult`. By name are the nodes of an extender that keeps nodes itself.
+/// The answer to filter: `ExtenderFilterResult`. With an extender that caches nodes itself, nodes are given by name.
 pub(crate) fn filtered(answer: &[u8], by_name: bool) -> Result<ExtenderVerdict, AskError> {
     let fields = Fields::read(raw(&text_of(answer)?)?, "ExtenderFilterResult")?;
     let error = fields.get("Error").map_or(Ok(String::new()), text)?;
@@ -101,7 +101,7 @@ pub(crate) fn bound(answer: &[u8]) -> Result<(), AskError> {
     if error.is_empty() { Ok(()) } else { Err(AskError::Said(error)) }
 }
 
-/// The text of an answer's first value. As in Go, bytes that are no UTF-8 do not make it unreadable.
+/// The text of an answer's first value. As in Go, bytes that are not valid UTF-8 do not make it unreadable.
 fn text_of(answer: &[u8]) -> Read<Cow<'_, str>> {
     Ok(first_value(answer).map(String::from_utf8_lossy)?)
 }
@@ -110,7 +110,7 @@ fn raw(text: &str) -> Read<&RawValue> {
     Ok(serde_json::from_str(text)?)
 }
 
-/// The members of an object, in their order.
+/// The members of an object, in order.
 struct Members(Vec<(String, Box<RawValue>)>);
 
 impl<'de> Deserialize<'de> for Members {
@@ -154,7 +154,7 @@ impl Fields {
         Ok(Self { of, members })
     }
 
-    /// The last field of this name, however it is written.
+    /// The last field of this name, regardless of case.
     fn get(&self, name: &'static str) -> Option<Field<'_>> {
         let (_, raw) = self.members.iter().rev().find(|(own, _)| own.eq_ignore_ascii_case(name))?;
         Some(Field { of: self.of, name, raw })
@@ -167,7 +167,7 @@ impl Field<'_> {
     }
 }
 
-/// What kind of value it is, as Go calls it.
+/// The kind of a value, as Go calls it.
 fn kind(raw: &RawValue) -> &'static str {
     match raw.get().bytes().next() {
         Some(b'{') => "object",
@@ -183,7 +183,7 @@ fn wrong(kind: impl Into<Cow<'static, str>>, into: String) -> AnswerError {
     AnswerError::Type { kind: kind.into(), into }
 }
 
-/// The members of an object; none of `null`.
+/// The members of an object; none if it is `null`.
 fn members(raw: &RawValue, into: impl FnOnce() -> String) -> Read<Vec<(String, Box<RawValue>)>> {
     match kind(raw) {
         "null" => Ok(Vec::new()),
@@ -192,7 +192,7 @@ fn members(raw: &RawValue, into: impl FnOnce() -> String) -> Read<Vec<(String, B
     }
 }
 
-/// The elements of a list; `None` where it is `null`.
+/// The elements of a list; `None` if it is `null`.
 fn list(raw: &RawValue, into: impl FnOnce() -> String) -> Read<Option<Vec<Box<RawValue>>>> {
     match kind(raw) {
         "null" => Ok(None),

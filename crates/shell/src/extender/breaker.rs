@@ -1,13 +1,13 @@
-//! An extender that may be ignored and keeps failing is not asked for a while: each failure can take as long as its time-out.
+//! An ignorable extender that keeps failing is not called for a while, since each failure can take as long as its timeout.
 
 use super::error::AskError;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Failures in a row after which it is not asked.
+/// Consecutive failures after which it is not called.
 pub(super) const FAILURES_MAX: u32 = 5;
-/// For how long.
+/// For how long it is not called.
 pub(super) const PAUSE: Duration = Duration::from_secs(30);
 
 /// Counts the failures of one extender.
@@ -16,27 +16,27 @@ pub(super) struct Breaker(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// In a row.
+    /// Consecutive failures.
     failures: u32,
     last: String,
-    /// Not asked until then; one call is let through from then on.
+    /// Not called until then; after that, one call is let through.
     until: Option<Instant>,
 }
 
-/// What a call has changed.
+/// What changed with a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// The extender is not asked for a while.
+    /// The extender is suspended for a while.
     Suspended,
     /// It answers again.
     Recovered,
 }
 
 impl Breaker {
-    /// Whether the extender may be asked now.
+    /// Whether the extender may be called now.
     ///
     /// # Errors
-    /// It is not asked, and why.
+    /// It may not, and why.
     pub fn admit(&self) -> Result<(), AskError> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match state.until {
@@ -44,7 +44,7 @@ impl Breaker {
                 Err(AskError::Suspended { failures: state.failures, last: state.last.clone() })
             }
             Some(_) => {
-                // One call shows whether it answers again; the others do not wait for it.
+                // A single call shows whether it answers again; the others do not wait for it.
                 state.until = Some(Instant::now() + PAUSE);
                 Ok(())
             }
@@ -52,7 +52,7 @@ impl Breaker {
         }
     }
 
-    /// A call has ended, with this error if it failed.
+    /// Records the end of a call, with its error if it failed.
     pub fn record(&self, error: Option<&str>) -> Option<Change> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(error) = error else {

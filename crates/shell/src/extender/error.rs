@@ -1,5 +1,4 @@
-//! Why there is no answer of an extender that could be used. The texts are upstream's, where upstream has any: they are in events and
-//! conditions.
+//! Why there is no usable answer from an extender. Where upstream has a text, it is used: these texts appear in events and conditions.
 
 use super::answer::AnswerError;
 use super::http::ANSWER_BYTES_MAX;
@@ -11,75 +10,75 @@ use hyper_util::client::legacy::Error as ClientError;
 use std::error::Error;
 use std::io::{self, ErrorKind};
 
-/// How a call of an extender ended that brought nothing.
+/// How a call of an extender failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AskError {
-    /// It was not asked: it may be ignored, and keeps failing.
+    /// It was not called: it is ignorable, and keeps failing.
     #[error("not asked, as it has failed {failures} times in a row: {last}")]
     Suspended { failures: u32, last: String },
-    /// Its verb makes no URL.
+    /// Its verb does not make a valid URL.
     #[error("parse {url:?}: {source}")]
     Url { url: String, source: InvalidUri },
-    /// No request can be made.
+    /// The request cannot be built.
     #[error(transparent)]
     Request(#[from] http::Error),
-    /// Nothing came back.
+    /// There was no answer.
     #[error("Post {url:?}: {}", no_answer(source, host))]
     NoAnswer { url: String, host: String, source: ClientError },
-    /// Nothing came back in time.
+    /// There was no answer in time.
     #[error("Post {url:?}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)")]
     Late { url: String },
-    /// It answered with another code than 200.
+    /// It answered with a status code other than 200.
     #[error("failed {verb} with extender at URL {url}, code {code}")]
     Code { verb: String, url: String, code: u16 },
-    /// Its answer is not whole.
+    /// Its answer is incomplete.
     #[error("{}", broken_off(&**source))]
     BrokenOff { source: Box<dyn Error + Send + Sync> },
-    /// Its answer was not whole in time.
+    /// Its answer was not complete in time.
     #[error("context deadline exceeded (Client.Timeout or context cancellation while reading body)")]
     LateBody,
     /// Its answer cannot be understood.
     #[error(transparent)]
     Answer(#[from] AnswerError),
-    /// It says itself that it could not do what it was asked for.
+    /// It reported itself that it could not do what it was asked to do.
     #[error("{0}")]
     Said(String),
 }
 
 impl AskError {
-    /// Whether the extender does not work: one that says what is wrong does.
+    /// Whether the extender is broken; one that reports an error itself is working.
     pub fn is_failure(&self) -> bool {
         !matches!(self, Self::Said(_))
     }
 }
 
-/// Why an extender cannot be called as it is configured.
+/// Why an extender cannot be called as configured.
 #[derive(Debug, thiserror::Error)]
 pub enum ExtenderConfigError {
-    /// The text is no URL.
+    /// The text is not a URL.
     #[error("urlPrefix is not a URL: {0}")]
     Url(#[source] InvalidUri),
-    /// It is one of another kind.
+    /// It is a URL of an unsupported kind.
     #[error("urlPrefix must begin with http:// or https:// and a host")]
     Scheme,
     /// Two settings contradict each other.
     #[error("tlsConfig: insecure and a certificate authority exclude each other: remove one")]
     InsecureWithAuthority,
-    /// It is no name that a server could have.
+    /// This cannot be the name of a server.
     #[error("tlsConfig: serverName {0:?} is neither a DNS name nor an address")]
     ServerName(String),
-    /// The client certificate cannot be read, or its key is another one's.
+    /// The client certificate cannot be read, or its key does not match.
     #[error("tlsConfig: the client certificate cannot be used: {0}")]
     Certificate(String),
     /// Certificates or keys cannot be read.
     #[error("tlsConfig: {}", chain(.0))]
     Files(#[source] kube_client::config::KubeconfigError),
-    /// They cannot be used.
+    /// Certificates or keys cannot be used.
     #[error("{}", chain(.0))]
     Tls(#[source] kube_client::Error),
 }
 
-/// A cause of this type.
+/// The cause of this type, if there is one.
 fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -91,13 +90,13 @@ fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a
     None
 }
 
-/// The error of TLS in an error of a connection, which may be wrapped in another one.
+/// The TLS error inside a connection error, which may be wrapped in another error.
 fn of_tls(error: &io::Error) -> Option<&rustls::Error> {
     let inner = error.get_ref()?;
     inner.downcast_ref().or_else(|| of_tls(inner.downcast_ref()?))
 }
 
-/// Why there is no answer, as Go says it where it has a word for it.
+/// Why there was no answer, in Go's words where Go has a wording for it.
 fn no_answer(error: &ClientError, host: &str) -> String {
     let io = cause::<io::Error>(error);
     if let Some(words) = io.and_then(of_tls).and_then(tls::words) {

@@ -1,4 +1,4 @@
-//! The first JSON value of an answer, and what is wrong with one that is none, in the words of Go's `encoding/json`.
+//! Extracts the first JSON value of an answer, or says why there is none, in the words of Go's `encoding/json`.
 
 use std::borrow::Cow;
 
@@ -19,15 +19,15 @@ pub(crate) enum JsonError {
     Invalid {
         /// The byte.
         byte: u8,
-        /// Where it is, as Go says it.
+        /// Where it is, in Go's words.
         place: Cow<'static, str>,
     },
 }
 
-/// The text of the first value; what follows it is not looked at, as upstream's decoder reads no further.
+/// The text of the first value; what follows it is ignored, as upstream's decoder reads no further.
 ///
 /// # Errors
-/// There is no complete value; in Go's words.
+/// There is no complete value. The error is in Go's words.
 pub(super) fn first_value(answer: &[u8]) -> Result<&[u8], JsonError> {
     let mut scan = Scan { text: answer, at: 0 };
     scan.spaces();
@@ -39,9 +39,52 @@ pub(super) fn first_value(answer: &[u8]) -> Result<&[u8], JsonError> {
     Ok(&answer[begin..scan.at])
 }
 
+/// Finds where the first object or list of an answer is closed, while the answer arrives in parts: each byte is looked at once. Whether what
+/// is closed is a value, [`first_value`] says.
+#[derive(Debug, Default)]
+pub(super) struct Brackets {
+    open: usize,
+    in_string: bool,
+    escaped: bool,
+    closed: bool,
+}
+
+impl Brackets {
+    /// Whether the first object or list is closed in the next part: no more than once.
+    pub fn closed_by(&mut self, part: &[u8]) -> bool {
+        if self.closed {
+            return false;
+        }
+        for byte in part {
+            self.take(*byte);
+            if self.closed {
+                break;
+            }
+        }
+        self.closed
+    }
+
+    fn take(&mut self, byte: u8) {
+        if self.in_string {
+            self.in_string = self.escaped || byte != b'"';
+            self.escaped = !self.escaped && byte == b'\\';
+            return;
+        }
+        match byte {
+            b'"' => self.in_string = true,
+            b'{' | b'[' => self.open += 1,
+            b'}' | b']' => {
+                self.open = self.open.saturating_sub(1);
+                self.closed = self.open == 0;
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Deepest nesting, as in Go.
 const DEPTH_MAX: usize = 10_000;
-/// Nesting that serde_json follows.
+/// Maximum nesting that serde_json accepts.
 const DEPTH_READ: usize = 100;
 
 struct Scan<'a> {
@@ -58,7 +101,7 @@ impl Scan<'_> {
         }
     }
 
-    /// The next byte after white space.
+    /// The next byte that is not white space.
     fn next(&mut self) -> Result<u8, JsonError> {
         self.spaces();
         self.byte()
@@ -147,7 +190,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Its first letter has been read.
+    /// Called when its first letter has been read.
     fn literal(&mut self, word: &str) -> Scanned {
         for expected in word.bytes().skip(1) {
             let found = self.byte()?;
@@ -204,7 +247,7 @@ fn invalid(byte: u8, place: impl Into<Cow<'static, str>>) -> JsonError {
     JsonError::Invalid { byte, place: place.into() }
 }
 
-/// A byte as Go quotes it, as if it were a character.
+/// A byte as Go quotes it, treated as a character.
 fn quoted(byte: u8) -> String {
     match byte {
         b'\'' => r"'\''".to_owned(),
@@ -271,5 +314,31 @@ mod tests {
         }
         let deep = "[".repeat(200) + &"]".repeat(200);
         assert_eq!(first_value(deep.as_bytes()), Err(JsonError::TooDeep));
+    }
+
+    #[test]
+    fn the_end_of_the_first_value_is_found_once_however_it_is_cut() {
+        for value in ["{}", r#"{"a":["}]",{"\"}":"\\"}],"b":{}}"#, r#" [[],["]\\\""]]"#] {
+            assert_eq!(first_value(value.as_bytes()), Ok(value.trim().as_bytes()), "{value}");
+            let text = format!("{value} {{}}]");
+            for length in 1..=text.len() {
+                let mut brackets = Brackets::default();
+                let mut read = 0;
+                let found = text.as_bytes().chunks(length).filter(|part| {
+                    let closed = brackets.closed_by(part);
+                    if closed {
+                        assert!(
+                            (read..read + part.len()).contains(&(value.len() - 1)),
+                            "{value} in {length}"
+                        );
+                    }
+                    read += part.len();
+                    closed
+                });
+                assert_eq!(found.count(), 1, "{value} in {length}");
+            }
+        }
+        let closed = |text: &str| Brackets::default().closed_by(text.as_bytes());
+        assert_eq!(["", "null", "\"{}\"", "[{}", "12"].map(closed), [false; 5]);
     }
 }

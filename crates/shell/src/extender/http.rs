@@ -1,7 +1,7 @@
-//! One extender's HTTP client: connections that are kept, TLS as configured, and an end to every wait.
+//! The HTTP client for one extender: persistent connections, TLS as configured, and every wait bounded.
 
 use super::error::{AskError, ExtenderConfigError};
-use super::go_json::first_value;
+use super::go_json::{Brackets, first_value};
 use super::tls;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -19,12 +19,14 @@ use tokio::time::{Instant, timeout_at};
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
-/// Longest answer: all nodes of a big cluster, whole.
+/// Maximum size of an answer: the complete nodes of a big cluster.
 pub(super) const ANSWER_BYTES_MAX: usize = 256 << 20;
-/// Redirects that are followed for one question, as by Go's client.
+/// Maximum redirects followed for one request, as in Go's client.
 const REDIRECTS_MAX: usize = 10;
-/// Longest wait for an answer where the configuration names none.
+/// Maximum wait for an answer if the configuration does not set one.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// So long the end of an answer is waited for that is whole without it, so that the connection can be used again.
+const END_WAIT: Duration = Duration::from_millis(20);
 /// An unused connection is closed after this.
 const POOL_IDLE: Duration = Duration::from_secs(90);
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -34,19 +36,19 @@ type Send = BoxCloneSyncService<Request<Full<Bytes>>, http::Response<Incoming>, 
 /// Sends requests to one extender.
 pub(super) struct Http {
     send: Send,
-    /// In front of every verb, without a slash at the end.
+    /// Prefix of every verb, without a trailing slash.
     prefix: String,
-    /// As the name and password in the URL have it.
+    /// From the user name and password in the URL.
     authorization: Option<HeaderValue>,
-    /// Longest wait for an answer, all in all.
+    /// Maximum wait for an answer, in total.
     pub timeout: Duration,
 }
 
 impl Http {
-    /// A client for an extender.
+    /// Builds the client for an extender.
     ///
     /// # Errors
-    /// The URL is none, or certificates and keys cannot be used.
+    /// The URL is invalid, or certificates and keys cannot be used.
     pub async fn new(extender: &Extender) -> Result<Self, ExtenderConfigError> {
         let bare = extender.bare_url();
         let url: Uri = bare.parse().map_err(ExtenderConfigError::Url)?;
@@ -70,10 +72,10 @@ impl Http {
         })
     }
 
-    /// Posts a question and returns the answer.
+    /// Posts a request and returns the answer.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no usable answer.
     pub async fn post(&self, verb: &str, body: Vec<u8>) -> Result<Bytes, AskError> {
         let url = format!("{}/{verb}", self.prefix);
         let uri: Uri = match url.parse() {
@@ -85,7 +87,7 @@ impl Http {
         let mut redirects = 0;
         let response = loop {
             let host = at.authority().map(ToString::to_string).unwrap_or_default();
-            // Credentials are not for anybody else.
+            // Credentials are not sent to any other host.
             let authorization = self.authorization.as_ref().filter(|_| at.authority() == uri.authority());
             let asked = self.send.clone().oneshot(question(&at, authorization, body.clone())?);
             let response = match timeout_at(deadline, asked).await {
@@ -103,12 +105,16 @@ impl Http {
             return Err(AskError::Code { verb: verb.to_owned(), url, code: code.as_u16() });
         }
         let mut body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
-        let mut answer = Vec::new();
+        let (mut answer, mut brackets, mut end) = (Vec::new(), Brackets::default(), deadline);
         loop {
-            let broken = match timeout_at(deadline, body.frame()).await {
+            let broken = match timeout_at(end, body.frame()).await {
                 Ok(None) => break,
                 Ok(Some(Ok(frame))) => {
-                    answer.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+                    let part: &[u8] = frame.data_ref().map_or(&[], |data| data);
+                    answer.extend_from_slice(part);
+                    if brackets.closed_by(part) && first_value(&answer).is_ok() {
+                        end = end.min(Instant::now() + END_WAIT);
+                    }
                     continue;
                 }
                 Ok(Some(Err(source))) => AskError::BrokenOff { source },
@@ -137,7 +143,7 @@ fn question(
     request.body(Full::new(body))
 }
 
-/// What the name and password in a URL are as a header.
+/// The header for a user name and password in a URL.
 fn basic(credentials: &str) -> HeaderValue {
     let (name, password) = credentials.split_once(':').unwrap_or((credentials, ""));
     let decoded = |text: &str| percent_decode_str(text).collect::<Vec<u8>>();
@@ -148,8 +154,8 @@ fn basic(credentials: &str) -> HeaderValue {
     value
 }
 
-/// Where an answer says that the question is to be asked again, as it was: by 307 and 308. Other redirects would turn it into another one,
-/// and one to another scheme would need another client; these are answers like any other that is not 200.
+/// Where an answer says that the same request is to be sent again: 307 and 308. Other redirects would change the method of the request, and
+/// a redirect to another scheme would need another client; these are treated like any other status that is not 200.
 fn redirected(response: &Response<Incoming>, from: &Uri) -> Option<Uri> {
     if !matches!(response.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) {
         return None;

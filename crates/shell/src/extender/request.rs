@@ -1,4 +1,4 @@
-//! What extenders are sent: upstream's types (`k8s.io/kube-scheduler/extender/v1`) as Go writes them.
+//! The requests sent to extenders: upstream's types (`k8s.io/kube-scheduler/extender/v1`) as Go writes them.
 
 use secondmate_framework::PreemptionCandidate;
 use secondmate_model::{Atom, Node, NodeInfo, Pod};
@@ -6,7 +6,7 @@ use serde_json::json;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// `ExtenderArgs`: the question of filter and prioritize.
+/// `ExtenderArgs`: the request for filter and prioritize.
 pub(super) fn about_nodes(pod: &Pod, nodes: &[Arc<NodeInfo>], whole: bool) -> Vec<u8> {
     let mut body = begin(pod);
     if whole {
@@ -21,9 +21,9 @@ pub(super) fn about_nodes(pod: &Pod, nodes: &[Arc<NodeInfo>], whole: bool) -> Ve
     body.into_bytes()
 }
 
-/// `ExtenderPreemptionArgs`: the question of preempt.
+/// `ExtenderPreemptionArgs`: the request for preempt.
 pub(super) fn about_victims(pod: &Pod, candidates: &[PreemptionCandidate], whole: bool) -> Vec<u8> {
-    // As Go writes a map.
+    // Go writes maps sorted by key.
     let mut candidates: Vec<&PreemptionCandidate> = candidates.iter().collect();
     candidates.sort_by_key(|candidate| &candidate.node);
     let mut victims = String::from("{");
@@ -46,7 +46,7 @@ pub(super) fn about_victims(pod: &Pod, candidates: &[PreemptionCandidate], whole
     body.into_bytes()
 }
 
-/// `ExtenderBindingArgs`: the order of bind.
+/// `ExtenderBindingArgs`: the request for bind.
 pub(super) fn binding(pod: &Pod, node: &Atom) -> Vec<u8> {
     format!(
         r#"{{"PodName":{},"PodNamespace":{},"PodUID":{},"Node":{}}}"#,
@@ -75,9 +75,9 @@ fn quoted(text: &str) -> String {
     serde_json::to_string(text).expect("a text can be written as JSON")
 }
 
-/// The whole pod. One whose object is not at hand, which a look at it has just shown, is told by what names it.
+/// The complete pod. If its object is not at hand, because the pod was just seen by reading it, only its identifying fields are sent.
 fn pod_text(pod: &Pod) -> Cow<'_, str> {
-    let Some(json) = &pod.json else {
+    pod.whole().unwrap_or_else(|| {
         let identity = json!({
             "metadata": {"name": &*pod.name, "namespace": pod.namespace.as_str(), "uid": pod.uid.as_str()},
             "spec": {
@@ -86,22 +86,8 @@ fn pod_text(pod: &Pod) -> Cow<'_, str> {
                 "priority": pod.priority,
             },
         });
-        return identity.to_string().into();
-    };
-    match &pod.node_name {
-        Some(node) => on_node(json, node).map_or_else(|| (&**json).into(), Cow::Owned),
-        None => (&**json).into(),
-    }
-}
-
-/// The pod with the node on which it is assumed, where its object does not name one yet.
-fn on_node(json: &str, node: &Atom) -> Option<String> {
-    if json.contains(r#""nodeName":"#) {
-        return None;
-    }
-    let mut object: serde_json::Value = serde_json::from_str(json).ok()?;
-    object["spec"]["nodeName"] = node.as_str().into();
-    Some(object.to_string())
+        identity.to_string().into()
+    })
 }
 
 fn node_text(node: &Node) -> Cow<'_, str> {
@@ -177,6 +163,16 @@ mod tests {
         assert_eq!(whole["NodeNameToMetaVictims"], serde_json::Value::Null);
         let victim = &whole["NodeNameToVictims"]["a"]["Pods"][0];
         assert_eq!((&victim["metadata"]["name"], &victim["spec"]["nodeName"]), (&json!("w"), &json!("a")));
+    }
+
+    #[test]
+    fn a_label_does_not_keep_the_node_out_of_a_victim_that_is_assumed() {
+        let text = r#"{"metadata":{"name":"v","labels":{"nodeName":"z"}},"spec":{"containers":[]}}"#;
+        let wire: wire::Pod = serde_json::from_str(text).expect("a pod");
+        let victim = Pod::new(&wire).expect("compiles").with_json(text).on_node(&Atom::new("a"));
+        let sent: serde_json::Value = serde_json::from_str(&pod_text(&victim)).expect("JSON");
+        assert_eq!(sent["spec"], json!({"containers": [], "nodeName": "a"}));
+        assert_eq!(sent["metadata"]["labels"], json!({"nodeName": "z"}));
     }
 
     #[test]

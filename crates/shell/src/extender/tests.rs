@@ -1,4 +1,4 @@
-//! What is said where an extender does not answer as it should.
+//! What is reported when an extender does not answer as it should.
 
 use super::breaker::{Breaker, FAILURES_MAX, PAUSE};
 use super::http::Http;
@@ -20,17 +20,22 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-/// A server that answers each request with these bytes and closes the connection; without any it keeps silent. Its URL.
+/// A server that answers each request with these bytes and closes the connection; with `None` it stays silent. Returns its URL.
 async fn serve(answer: Option<&'static str>) -> String {
     serve_with(move || answer).await
 }
 
 /// The same with bytes that may change.
 async fn serve_with(answer: impl Fn() -> Option<&'static str> + Send + 'static) -> String {
+    serve_and_close(answer, true).await
+}
+
+/// The same, and the connection may be left open.
+async fn serve_and_close(answer: impl Fn() -> Option<&'static str> + Send + 'static, close: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     tokio::spawn(async move {
-        let mut silent = Vec::new();
+        let mut open = Vec::new();
         loop {
             let (mut stream, _) = listener.accept().await.expect("a connection");
             let mut request = Vec::new();
@@ -42,9 +47,10 @@ async fn serve_with(answer: impl Fn() -> Option<&'static str> + Send + 'static) 
             let head = String::from_utf8_lossy(&request).to_lowercase();
             assert!(head.starts_with("post /base/filter http/1.1"), "{head}");
             assert!(head.contains("content-type: application/json"), "{head}");
-            match answer() {
-                Some(answer) => stream.write_all(answer.as_bytes()).await.expect("sent"),
-                None => silent.push(stream),
+            let answer = answer();
+            stream.write_all(answer.unwrap_or_default().as_bytes()).await.expect("sent");
+            if answer.is_none() || !close {
+                open.push(stream);
             }
         }
     });
@@ -71,6 +77,19 @@ async fn an_answer_is_what_comes_with_200() {
     let url = serve(Some("HTTP/1.1 204 No Content\r\n\r\n")).await;
     let said = format!("failed filter with extender at URL {url}/base/filter, code 204");
     assert_eq!(ask(&url, LONG).await, Err(said));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_whole_is_taken_though_its_end_never_comes() {
+    let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+                  10\r\n{\"NodeNames\":[]}\r\n";
+    let url = serve_and_close(move || Some(answer), false).await;
+    let asked = tokio::time::timeout(LONG, ask(&url, LONG * 60)).await.expect("it does not wait");
+    assert_eq!(asked, Ok("{\"NodeNames\":[]}".to_owned()));
+    // What is closed and yet no value is waited for, as before.
+    let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{]\r\n";
+    let url = serve_and_close(move || Some(answer), false).await;
+    assert!(ask(&url, Duration::from_millis(50)).await.is_err());
 }
 
 #[tokio::test]

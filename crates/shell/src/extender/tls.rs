@@ -1,4 +1,4 @@
-//! TLS of an extender, by the rules of client-go: without a certificate authority `enableHTTPS` trusts anyone, and a client certificate in
+//! TLS for an extender, by client-go's rules: without a certificate authority, `enableHTTPS` trusts any server, and a client certificate in
 //! files is read again for each new connection.
 
 mod words;
@@ -24,10 +24,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tracing::warn;
 pub(super) use words::words;
 
-/// Longest certificate or key that is read.
+/// Maximum size of a certificate or key file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// What makes the connections of an extender, over TLS where its URL says `https`.
+/// Builds the connector for an extender, with TLS if its URL says `https`.
 ///
 /// # Errors
 /// Certificates and keys cannot be used.
@@ -43,13 +43,13 @@ pub(super) async fn connector(
     let insecure = tls.insecure || (extender.enable_https && !tls.has_authority());
     let mut config = client_config(extender, &tls, insecure).await?;
     if insecure || !https {
-        // Nobody is verified, so that no trusted certificates need to be on this machine.
+        // No server is verified, so this machine needs no trusted certificates.
         config.root_cert = Some(config.root_cert.unwrap_or_default());
     }
     let mut config = config.rustls_client_config().map_err(ExtenderConfigError::Tls)?;
     if let Some(certificate) = CertificateFiles::of(&tls)? {
         config.client_auth_cert_resolver = Arc::new(certificate);
-        // A session that is resumed is one of the certificate that was shown when it began.
+        // A resumed session belongs to the certificate that was presented when it began.
         config.resumption = Resumption::disabled();
     }
     let mut builder = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
@@ -61,7 +61,7 @@ pub(super) async fn connector(
     Ok(builder.enable_http1().wrap_connector(tcp))
 }
 
-/// Authority and client certificate, but for one in files.
+/// Certificate authority and client certificate, except for a client certificate in files.
 async fn client_config(
     extender: &Extender,
     tls: &ExtenderTls,
@@ -106,12 +106,12 @@ async fn client_config(
         .map_err(ExtenderConfigError::Files)
 }
 
-/// A client certificate and its key in files, which others renew.
+/// A client certificate and its key in files, which something else renews.
 #[derive(Debug)]
 struct CertificateFiles {
     certificate: PathBuf,
     key: PathBuf,
-    /// As they were read last.
+    /// As last read.
     last: Mutex<Arc<CertifiedKey>>,
 }
 
@@ -127,12 +127,12 @@ impl CertificateFiles {
 }
 
 impl ResolvesClientCert for CertificateFiles {
-    /// Reads two small files in the handshake: there are few, as connections are kept.
+    /// Reads two small files during the handshake; there are few handshakes, since connections are kept.
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match read(&self.certificate, &self.key) {
             Ok(now) => *last = now,
-            // Perhaps only one of the two has been renewed yet.
+            // Perhaps only one of the two files has been renewed so far.
             Err(why) => warn!("the client certificate for an extender stays what it was: {why}"),
         }
         Some(Arc::clone(&last))

@@ -1,5 +1,5 @@
-//! Extenders that are asked what an HTTP extender is asked, and whose answers are read as its answers are, without a connection: for
-//! tests in which the extender is a table.
+//! Extenders that get the same requests as an HTTP extender and whose answers are read in the same way, but without a connection: for tests
+//! in which the extender is a table.
 
 use super::error::AskError;
 use super::{answer, as_configured, request};
@@ -12,10 +12,10 @@ use secondmate_model::{NodeInfo, Pod};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// From the URL and the body of a request to the status and the body of its answer.
+/// Maps the URL and body of a request to the status and body of its answer.
 pub type Post = Arc<dyn Fn(&str, &[u8]) -> (u16, Vec<u8>) + Send + Sync>;
 
-/// The configured extenders, asked by this.
+/// The configured extenders, with this in place of HTTP.
 pub fn extenders(configured: &[Extender], post: &Post) -> Extenders {
     let asked = |extender: &Extender| {
         as_configured(extender, Arc::new(Asked { configured: extender.clone(), post: Arc::clone(post) }))

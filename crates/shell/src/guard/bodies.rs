@@ -1,5 +1,5 @@
-//! The bodies of requests while they are read, within one bound for all connections together: whoever reaches the port may begin as many
-//! requests as he likes and end none.
+//! Reads the bodies of requests, within one bound for all connections together: anyone who can reach the port may start any number of
+//! requests and finish none.
 
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes};
@@ -10,13 +10,13 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// A Binding has a name and a few annotations, whose sum the API server bounds at 256 KiB; the review repeats it once.
+/// A Binding has a name and a few annotations, whose total size the API server limits to 256 KiB; the review repeats them once.
 const BODY_BYTES_MAX: usize = 1 << 20;
-/// Of all that is held at once: some 10,000 reviews of binds, which have about 2 KiB.
+/// Bound on everything held at once: some 10,000 reviews of binds, which have about 2 KiB each.
 const BYTES_MAX: usize = 64 << 20;
-/// What a request takes beside its body, its headers above all.
+/// What a request takes besides its body, mainly its headers.
 const REQUEST_BYTES: u32 = 4 << 10;
-/// Nobody who waits for an answer takes so long for his question.
+/// No client that waits for an answer takes this long to send its request.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads bodies. Clones share the bound.
@@ -31,17 +31,17 @@ impl Default for Bodies {
     }
 }
 
-/// A body. Its room is free again when it is dropped.
+/// A body. Its room is released when it is dropped.
 #[derive(Debug)]
 pub(super) struct Held {
     pub bytes: Vec<u8>,
     room: OwnedSemaphorePermit,
 }
 
-/// Why a body was not read to its end.
+/// Why a body was not read completely.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BodyError {
-    /// All bodies together are at their bound.
+    /// All bodies together have reached the bound.
     #[error("too many requests are being read")]
     Full,
     #[error("the body has more than {BODY_BYTES_MAX} bytes")]
@@ -57,10 +57,10 @@ impl Bodies {
         Self { room: Arc::new(Semaphore::new(bytes)) }
     }
 
-    /// Reads a body to its end.
+    /// Reads a complete body.
     ///
     /// # Errors
-    /// There is no end in time, or no room.
+    /// It does not end in time, is too long, breaks off, or there is no room.
     pub async fn read(&self, body: impl Body<Data = Bytes, Error: Display>) -> Result<Held, BodyError> {
         timeout(TIMEOUT, self.collect(body)).await.unwrap_or(Err(BodyError::TooSlow))
     }
@@ -99,7 +99,7 @@ mod tests {
         Full::new(Bytes::from(vec![b' '; count]))
     }
 
-    /// Some bytes, and then nothing for ever.
+    /// Some bytes, and then nothing, for ever.
     fn without_end(count: usize) -> impl Body<Data = Bytes, Error = Infallible> {
         let first = Frame::data(Bytes::from(vec![b' '; count]));
         StreamBody::new(stream::unfold(Some(first), |first| async {

@@ -1,4 +1,4 @@
-//! Certificates: made, read, judged.
+//! Making, reading and verifying certificates.
 
 use super::server::PROTOCOLS;
 use rcgen::{
@@ -16,32 +16,32 @@ use std::sync::Arc;
 use std::time::Duration;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Error};
 
-/// Life of the authority that the guard makes.
+/// Lifetime of an authority made by the guard.
 const AUTHORITY_LIFE: Duration = Duration::from_secs(5 * 365 * 86400);
-/// Life of a certificate that the guard makes.
+/// Lifetime of a certificate made by the guard.
 const CERTIFICATE_LIFE: Duration = Duration::from_secs(90 * 86400);
-/// A clock of an API server that is behind by less finds them valid all the same.
+/// Certificates are valid from this long ago, so that an API server whose clock is behind by less accepts them.
 const CLOCK_SKEW: Duration = Duration::from_secs(3600);
 
 /// What is wrong with a certificate or a key.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CertificateError {
-    /// It is no PEM text.
+    /// It is not PEM.
     #[error("the certificate cannot be read")]
     Pem(#[source] pem::Error),
-    /// The text holds other things.
+    /// The PEM text contains no certificate.
     #[error("there is no certificate in it")]
     NoCertificate,
-    /// What the PEM text holds is no certificate.
+    /// The PEM text does not contain a valid certificate.
     #[error("the certificate cannot be understood")]
     Parse(#[from] X509Error),
-    /// The key is no PEM text.
+    /// The key is not PEM.
     #[error("the key cannot be read")]
     Key(#[source] pem::Error),
-    /// They do not fit each other, or TLS cannot be served with them.
+    /// Certificate and key do not match, or TLS cannot be served with them.
     #[error("it cannot be served with")]
     Serve(#[from] rustls::Error),
-    /// The authority of client certificates cannot be used.
+    /// The authority for client certificates cannot be used.
     #[error("the authority of client certificates cannot be used")]
     Clients(#[from] VerifierBuilderError),
     /// A certificate cannot be made.
@@ -50,7 +50,7 @@ pub(crate) enum CertificateError {
 }
 
 impl CertificateError {
-    /// The certificate is good, and for another name.
+    /// Whether the certificate is good, but for another name.
     pub fn is_about_the_name(&self) -> bool {
         use rustls::CertificateError::{NotValidForName, NotValidForNameContext};
         matches!(
@@ -65,17 +65,17 @@ pub(super) fn unix_now() -> i64 {
     jiff::Timestamp::now().as_second()
 }
 
-/// An authority, a certificate of it and both keys, as PEM: what the Secret holds.
+/// An authority, a certificate signed by it, and both keys, as PEM: the contents of the Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Material {
-    /// The authority's certificates: the newest first, older ones while certificates of theirs may be in use.
+    /// The authority's certificates: the newest first, followed by older ones as long as certificates signed by them may be in use.
     pub authority: String,
     pub authority_key: String,
     pub certificate: String,
     pub key: String,
 }
 
-/// What can be told of a certificate by looking at it.
+/// The facts that can be read from a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Facts {
     pub not_before: i64,
@@ -85,7 +85,7 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// Of the first certificate in a PEM text.
+    /// The facts of the first certificate in a PEM text.
     ///
     /// # Errors
     /// There is none.
@@ -111,13 +111,13 @@ impl Facts {
         })
     }
 
-    /// Whether the last third of its life has begun, so that there is time to renew it.
+    /// Whether the last third of its lifetime has begun; that leaves time to renew it.
     pub fn is_due(&self, now: i64) -> bool {
         now > self.not_after - (self.not_after - self.not_before) / 3
     }
 }
 
-/// How long what the guard makes is valid.
+/// How long the certificates made by the guard are valid.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lives {
     pub authority: Duration,
@@ -137,7 +137,7 @@ fn set_validity(params: &mut CertificateParams, life: Duration, now: i64) {
     params.not_after = epoch + now + life;
 }
 
-/// The authority's own certificate. An issuer is its parameters and its key, so it can be made again from the key alone.
+/// The authority's own certificate. An issuer consists of its parameters and its key, so it can be rebuilt from the key alone.
 fn authority_params(life: Duration, now: i64) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "secondmate bind guard");
@@ -148,10 +148,10 @@ fn authority_params(life: Duration, now: i64) -> CertificateParams {
 }
 
 impl Material {
-    /// A new authority with a certificate for these names.
+    /// A new authority, with a certificate for these names.
     ///
     /// # Errors
-    /// A name cannot be one of a certificate.
+    /// A name cannot be used in a certificate.
     pub fn new(names: &BTreeSet<String>, lives: Lives, now: i64) -> Result<Self, CertificateError> {
         let key = KeyPair::generate()?;
         let authority = authority_params(lives.authority, now).self_signed(&key)?;
@@ -164,7 +164,7 @@ impl Material {
         empty.with_certificate(names, lives, now)
     }
 
-    /// A new certificate of the same authority.
+    /// A new certificate from the same authority.
     fn with_certificate(
         &self,
         names: &BTreeSet<String>,
@@ -183,12 +183,13 @@ impl Material {
         Ok(Self { certificate: certificate.pem(), key: key.serialize_pem(), ..self.clone() })
     }
 
-    /// What has to be put in its place, where anything has: it does not fit the names, it cannot be used, or it ends soon. Of a new
-    /// authority the old one stays beside it, for whoever still shows a certificate of that. Names that other replicas asked for are kept
-    /// until the certificate is renewed; otherwise replicas with different names would keep replacing it during a rollout.
+    /// The replacement, if one is needed: because it does not cover the names, cannot be used, or expires soon. When the authority is
+    /// renewed, the old one is kept beside the new one, for instances that still present a certificate signed by it. Names that other
+    /// replicas asked for are kept until the certificate is renewed; otherwise replicas with different names would keep replacing it during
+    /// a rollout.
     ///
     /// # Errors
-    /// A name cannot be one of a certificate.
+    /// A name cannot be used in a certificate.
     pub fn renewed(
         &self,
         names: &BTreeSet<String>,
@@ -223,10 +224,10 @@ pub(super) fn first(pem: &str) -> &str {
     pem.find(END).map_or("", |at| &pem[..at + END.len()])
 }
 
-/// How TLS is served with a certificate and its key; with the authority of client certificates, if these are asked for.
+/// The TLS server configuration for a certificate and its key, and, if client certificates are required, their authority.
 ///
 /// # Errors
-/// They cannot be read, or do not fit each other.
+/// They cannot be read, or do not match.
 pub(crate) fn server_config(
     certificate: &str,
     key: &str,
@@ -249,16 +250,16 @@ pub(crate) fn server_config(
         }
     };
     let mut config = builder.with_single_cert(chain, key)?;
-    // API servers never take up a session again.
+    // API servers never resume a session.
     config.send_tls13_tickets = 0;
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
     Ok(Arc::new(config))
 }
 
-/// Judges a certificate as a client does that trusts these authorities and reaches it by this name.
+/// Verifies a certificate as a client does that trusts these authorities and connects to this name.
 ///
 /// # Errors
-/// The client would not accept it, or one of the texts cannot be read.
+/// The client would reject it, or one of the texts cannot be read.
 pub(crate) fn verify(
     certificate: &str,
     authorities: &str,
@@ -285,7 +286,7 @@ pub(crate) fn verify(
     Ok(())
 }
 
-/// The certificates of a PEM text; at least one.
+/// The certificates in a PEM text; at least one.
 fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     let chain = chain.map_err(CertificateError::Pem)?;

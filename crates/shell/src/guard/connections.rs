@@ -1,4 +1,4 @@
-//! The connections of the server: how many there are, how long each is kept, and how it ends.
+//! The server's connections: how many there are, how long each is kept, and how it ends.
 
 use crate::write::Leading;
 use std::collections::BTreeMap;
@@ -10,18 +10,19 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// How long a connection that ends may take for the requests on it.
+/// How long a closing connection may take to finish its requests.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// How many connections there may be, and for how long they may be idle.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Connections at once. An API server holds few by HTTP/2, and one a request on its way by HTTP/1.1.
+    /// Concurrent connections. An API server holds only a few with HTTP/2, and one for each request in flight with HTTP/1.1.
     pub connections: usize,
-    /// Longer than API servers keep an idle connection (90 s), so that they close it and no request meets a connection that closes.
+    /// Longer than API servers keep an idle connection (90 s), so that they are the ones that close it and no request hits a connection
+    /// that is being closed.
     pub idle: Duration,
-    /// When all are taken, the one that has been idle longest makes room, if it has been idle for so long: in a burst nobody is to lose
-    /// the connection that he has just made.
+    /// When all are taken, the one that has been idle longest makes room, but only if it has been idle for this long: in a burst, no client
+    /// should lose a connection that it has just opened.
     pub makes_room_after: Duration,
 }
 
@@ -31,11 +32,11 @@ impl Default for Limits {
     }
 }
 
-/// The open ones, by number.
+/// The open connections, by number.
 type Open = Arc<Mutex<BTreeMap<u64, Arc<Held>>>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics half-way through a change.
+    // Nothing panics in the middle of a change.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -47,11 +48,11 @@ pub(super) struct Connections {
     next: u64,
 }
 
-/// A place for one more.
+/// A place for one more connection.
 #[derive(Debug)]
 pub(super) struct Admitted {
     pub slot: Slot,
-    /// Another one has to go for it.
+    /// An existing connection was displaced for it.
     pub displaces: bool,
 }
 
@@ -60,7 +61,7 @@ impl Connections {
         Self { limits, open: Open::default(), next: 0 }
     }
 
-    /// A place for a new connection; `None` where all are taken and none has been idle for long enough.
+    /// A place for a new connection; `None` if all are taken and none has been idle for long enough.
     pub fn admit(&mut self) -> Option<Admitted> {
         let mut open = lock(&self.open);
         let displaces = open.len() >= self.limits.connections;
@@ -80,7 +81,7 @@ impl Connections {
     }
 }
 
-/// The place of a connection, which is free when this is dropped.
+/// The place of a connection, which becomes free when this is dropped.
 #[derive(Debug)]
 pub(super) struct Slot {
     number: u64,
@@ -94,25 +95,25 @@ impl Drop for Slot {
     }
 }
 
-/// What is known of a connection beside its bytes.
+/// What is known about a connection besides its bytes.
 #[derive(Debug)]
 pub(super) struct Held {
     idle_max: Duration,
     activity: Mutex<Activity>,
-    /// It has to make room.
+    /// Cancelled when it has to make room.
     displaced: CancellationToken,
-    /// Another instance is to be asked.
+    /// Notified when the next request should go to another instance.
     elsewhere: Notify,
 }
 
 #[derive(Debug)]
 struct Activity {
     requests: usize,
-    /// When the last one was answered, or the connection was accepted.
+    /// When the last request was answered, or else when the connection was accepted.
     last: Instant,
 }
 
-/// A request under way.
+/// A request in progress.
 pub(super) struct Busy(Arc<Held>);
 
 impl Drop for Busy {
@@ -133,29 +134,29 @@ impl Held {
         }
     }
 
-    /// A request has come.
+    /// A request has arrived.
     pub fn begin(self: &Arc<Self>) -> Busy {
         lock(&self.activity).requests += 1;
         Busy(Arc::clone(self))
     }
 
-    /// The next request is to be sent to another instance.
+    /// Makes the client send its next request to another instance.
     pub fn elsewhere(&self) {
         self.elsewhere.notify_one();
     }
 
-    /// Returns when it has to make room.
+    /// Returns when the connection has to make room.
     pub async fn displaced(&self) {
         self.displaced.cancelled().await;
     }
 
-    /// `None` while a request is under way.
+    /// Since when the connection has been idle; `None` while a request is in progress.
     fn idle_since(&self) -> Option<Instant> {
         let activity = lock(&self.activity);
         (activity.requests == 0).then_some(activity.last)
     }
 
-    /// Returns when it has been idle for too long.
+    /// Returns when the connection has been idle for too long.
     async fn idle_for_too_long(&self) {
         loop {
             let since = self.idle_since().unwrap_or_else(Instant::now);
@@ -167,9 +168,9 @@ impl Held {
     }
 }
 
-/// Serves a connection until the other side closes it, it has been idle for too long, it makes room, leadership ends, or another instance
-/// is to be asked: API servers keep connections, and would go on asking one that does not decide any more. `end` takes no further
-/// requests, and tells the other side so.
+/// Serves a connection until the client closes it, it has been idle for too long, it has to make room, leadership ends, or another instance
+/// should be asked: API servers keep their connections, and would go on asking an instance that no longer decides. `end` stops taking
+/// requests, and tells the client so.
 pub(super) async fn keep<C: Future<Output = hyper::Result<()>>>(
     connection: C,
     end: impl Fn(Pin<&mut C>),
@@ -214,7 +215,7 @@ mod tests {
         }
         let [busy, ..] = &slots[..] else { panic!() };
         let busy = busy.held.begin();
-        // The second has been idle longest, and not for long enough.
+        // The second one has been idle longest, but not for long enough.
         assert!(connections.admit().is_none());
         tokio::time::advance(limits.makes_room_after).await;
         drop(slots[1].held.begin());
@@ -222,7 +223,7 @@ mod tests {
         assert!(admitted.displaces);
         let displaced = |slot: &Slot| slot.held.displaced.is_cancelled();
         assert_eq!(slots.iter().map(displaced).collect::<Vec<_>>(), [false, false, true]);
-        // The end of the one that made room frees no second place, and that of another does.
+        // When the displaced connection ends, no second place becomes free; when another one ends, a place does.
         slots.pop();
         assert!(connections.admit().is_none());
         slots.pop();

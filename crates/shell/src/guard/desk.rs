@@ -12,11 +12,14 @@ use secondmate_telemetry::Metrics;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
-/// Longest wait for the API server to show a pod that the watches do not show yet: a webhook has a second or two for its answer.
+/// How long the watches have to show a pod that they do not show yet. Who binds has seen it, so they are about to; a read would not be
+/// quicker, and would cost the API server more.
+const WATCHES_HAVE: Duration = Duration::from_millis(10);
+/// Longest wait for the API server to show a pod that the watches do not show: a webhook has a few seconds for its answer.
 const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
 /// Such looks at once; further pods pass as unknown.
 const LOOKS_MAX: usize = 32;
@@ -42,6 +45,8 @@ struct Shared {
     caller: Caller,
     metrics: Metrics,
     looks: Semaphore,
+    /// Changes whenever the watches have told something.
+    news: watch::Sender<()>,
     /// Known to lag: see [`Guard::lags`].
     lags: AtomicBool,
     /// When the books' task turned last, and until when it catches up after a stop: nanoseconds of the clock.
@@ -65,6 +70,7 @@ impl Desk {
                 caller,
                 metrics,
                 looks: Semaphore::new(LOOKS_MAX),
+                news: watch::Sender::new(()),
                 lags: AtomicBool::new(false),
                 said: Mutex::new(None),
             }),
@@ -146,13 +152,7 @@ impl Desk {
     /// Decides about a bind.
     pub async fn decide(&self, asked: &Asked) -> Verdict {
         let began = Instant::now();
-        let known = self.guard().pod_of(&asked.bind);
-        let pod = match known {
-            Some(pod) => Some(pod),
-            // The one that decides has to know it, and nobody else.
-            None if !self.shared.leading.may_write() => None,
-            None => self.look_up(&asked.bind).await,
-        };
+        let pod = self.pod_of(&asked.bind).await;
         let now = self.now();
         let standing = match self.check(now) {
             Ok(()) => Standing::Decides,
@@ -187,7 +187,35 @@ impl Desk {
         self.shared.metrics.guard.binds("", "overloaded").inc();
     }
 
-    /// A pod that the watches do not show (yet), from the API server.
+    /// The pod that a bind is about.
+    async fn pod_of(&self, bind: &Bind) -> Option<Arc<Pod>> {
+        // Before the first look, so that nothing is missed between the two.
+        let mut news = self.shared.news.subscribe();
+        let known = self.guard().pod_of(bind);
+        // The one that decides has to know it, and nobody else.
+        if known.is_some() || !self.shared.leading.may_write() {
+            return known;
+        }
+        let shown = async {
+            while news.changed().await.is_ok() {
+                if let Some(pod) = self.guard().pod_of(bind) {
+                    return Some(pod);
+                }
+            }
+            None
+        };
+        match timeout(WATCHES_HAVE, shown).await {
+            Ok(Some(pod)) => Some(pod),
+            Ok(None) | Err(_) => self.look_up(bind).await,
+        }
+    }
+
+    /// Lets those look again who wait for a pod to be shown.
+    pub fn has_news(&self) {
+        self.shared.news.send_replace(());
+    }
+
+    /// A pod that the watches do not show, from the API server.
     async fn look_up(&self, bind: &Bind) -> Option<Arc<Pod>> {
         let _slot = self.shared.looks.try_acquire().ok()?;
         let path = format!("/api/v1/namespaces/{}/pods/{}", bind.namespace, bind.name);
@@ -277,5 +305,54 @@ fn found(body: &[u8], uid: &Uid) -> Found {
         Ok(pod) if pod.spec.node_name.is_empty() => Found::Unbound,
         Ok(pod) => Found::On(secondmate_model::Atom::new(&pod.spec.node_name)),
         Err(_) => Found::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{feed, review};
+    use super::*;
+    use crate::inbox::Message;
+    use crate::lease::Term;
+    use crate::tasks::Tasks;
+    use secondmate_core::port::{Input, PodWatch};
+    use std::collections::BTreeSet;
+    use tokio::sync::mpsc;
+    use tokio_util::sync::CancellationToken;
+
+    const POD: &[u8] = br#"{
+        "metadata": { "name": "web", "namespace": "team", "uid": "u-1" },
+        "spec": { "schedulerName": "mate", "containers": [{ "name": "c" }] }
+    }"#;
+    const REVIEW: &[u8] = br#"{
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": { "uid": "r-1", "name": "web", "namespace": "team", "object": {
+            "metadata": { "name": "web", "namespace": "team", "uid": "u-1" },
+            "target": { "kind": "Node", "name": "n1" }
+        } }
+    }"#;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_the_watches_are_about_to_show_is_waited_for() {
+        // Whoever reads there gets no answer.
+        let nowhere = kube_client::Config::new("http://127.0.0.1:1".parse().expect("a URL"));
+        let client = kube_client::Client::try_from(nowhere).expect("a client");
+        let caller = Caller::new(client, None, Duration::from_secs(1));
+        let (_leads, leading) = watch::channel(Some(Term::unlimited()));
+        let metrics = Metrics::new();
+        let desk = Desk::new(Leading::new(leading), Currency::default(), caller, metrics.clone());
+        let (tasks, _failures) = Tasks::new(CancellationToken::new());
+        let (watches, messages) = mpsc::channel(1);
+        tokio::spawn(feed::feed(desk.clone(), messages, BTreeSet::new(), tasks));
+        let asked = review::read(REVIEW).expect("a review of a Binding");
+        let shown = async {
+            tokio::time::sleep(WATCHES_HAVE / 2).await;
+            let pod = Source::try_from(POD).and_then(Source::pod).expect("a pod");
+            let pod = Arc::new(Pod::new(&pod).expect("a pod"));
+            watches.send(Message::Watched(Input::Pod(PodWatch::Pending, pod))).await.expect("it is fed");
+        };
+        tokio::join!(desk.decide(&asked), shown);
+        // A scheduler name is known of who was shown.
+        assert_eq!(metrics.guard.binds("mate", "unknown-node").get(), 1);
     }
 }

@@ -1,7 +1,7 @@
-//! The way from the guard's Service to the instance that decides: an EndpointSlice that it writes itself.
+//! Makes the guard's Service lead to the deciding instance, by means of an EndpointSlice that the instance writes itself.
 //!
-//! The Service has no selector. Were it the readiness of the pods that led to the leader, the others would never be ready: no rollout of
-//! the Deployment would ever be complete, and its disruption budget would never let the leader's node be drained.
+//! The Service has no selector. If the readiness of the pods selected the leader, the other pods would never be ready: no rollout of the
+//! Deployment would ever complete, and its disruption budget would never let the leader's node be drained.
 
 use crate::call::{Call, CallError, Caller, Content};
 use crate::write::Leading;
@@ -12,14 +12,14 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-/// Between two looks whether the slice still leads here.
+/// Interval between two checks that the slice still leads here.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// Between two tries.
+/// Interval between two attempts.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
-/// Name of the port in the Service.
+/// Name of the Service's port.
 const PORT_NAME: &str = "bind";
 
-/// Where the Service is to lead.
+/// Where the Service should lead.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     /// Namespace of the Service.
@@ -49,17 +49,18 @@ impl Endpoint {
         })
     }
 
-    /// Paths of all slices, and of this one.
+    /// The path of all slices, and of this one.
     fn paths(&self) -> (String, String) {
         let all = format!("/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices", self.namespace);
         let one = format!("{all}/{}", self.service);
         (all, one)
     }
 
-    /// Lets the Service lead nowhere, if it leads here: where nobody follows, the API server need not wait for an address that is gone.
+    /// Stops the Service from leading here, if it does: if no instance takes over, the API server should not wait for an address that is
+    /// gone.
     pub(super) async fn withdraw(&self, caller: &Caller, port: u16) -> Result<(), CallError> {
         match self.withdraw_once(caller, port).await {
-            // Somebody has written it meanwhile: the next guard, or a last claim of this one.
+            // Something else has written it in the meantime: the next guard, or a last claim by this one.
             Err(CallError::Answered { code: 409, .. }) => self.withdraw_once(caller, port).await,
             answer => answer,
         }
@@ -75,18 +76,18 @@ impl Endpoint {
             return Ok(());
         }
         slice["endpoints"] = json!([]);
-        // Its resource version is in it: who has claimed it meanwhile keeps it.
+        // It contains the resource version, so an instance that has claimed it in the meantime keeps it.
         caller.write(&Call::new(Method::PUT, one, Content::Json, slice.to_string().into_bytes())).await
     }
 
-    /// Lets the Service lead here.
+    /// Makes the Service lead here; returns whether anything had to be written.
     async fn claim(&self, caller: &Caller, port: u16) -> Result<bool, CallError> {
         let (all, one) = self.paths();
         let mut slice = self.slice(port);
         let call = match caller.read(&Call::get(one.clone())).await {
             Ok(body) => {
                 let found: Value = serde_json::from_slice(&body).unwrap_or_default();
-                // A slice keeps its address family for life.
+                // The address family of a slice is immutable.
                 if found["addressType"] != slice["addressType"] {
                     let of_this_one = json!({ "preconditions": { "uid": found["metadata"]["uid"] } });
                     let body = of_this_one.to_string().into_bytes();
@@ -109,7 +110,7 @@ impl Endpoint {
     }
 }
 
-/// Whether what was written is there, beside defaults that the API server fills in.
+/// Whether what was written is there, apart from defaults that the API server fills in.
 fn is_within(written: &Value, found: &Value) -> bool {
     match (written, found) {
         (Value::Object(written), Value::Object(found)) => {
@@ -123,7 +124,7 @@ fn is_within(written: &Value, found: &Value) -> bool {
     }
 }
 
-/// Lets the Service lead here whenever this instance leads.
+/// Makes the Service lead here whenever this instance leads.
 pub(super) async fn keep(endpoint: Endpoint, port: u16, mut leading: Leading, caller: Caller) {
     loop {
         if !leading.may_write() {
@@ -142,7 +143,7 @@ pub(super) async fn keep(endpoint: Endpoint, port: u16, mut leading: Leading, ca
                 RETRY_AFTER
             }
         };
-        // A change of leadership is worth a look at once, and the end of the pause is no failure.
+        // A change of leadership triggers a check at once; the end of the pause is not a failure.
         let _ = timeout(pause, leading.changed()).await;
     }
 }

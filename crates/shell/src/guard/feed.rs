@@ -81,6 +81,7 @@ fn take(desk: &Desk, batch: &mut Vec<Message>, unsynced: &mut BTreeSet<usize>) {
             }
         }
     }
+    desk.has_news();
     settled.into_iter().for_each(|settled: Settled| desk.settled(Some(settled)));
     unasked.iter().for_each(|pod| desk.unasked(pod));
 }

@@ -1,8 +1,9 @@
-//! The guard's certificate in the cluster: kept in a Secret, and its authority told to the API server in the `caBundle` of the guard's own
-//! webhook configuration. Or a certificate from files, which somebody else renews.
+//! The guard's certificate in the cluster: either kept in a Secret, with its authority published to the API server in the `caBundle` of the
+//! guard's own webhook configuration, or read from files that something else renews.
 //!
-//! Every instance keeps it, whoever leads: what one of them renews the others read. Of two that renew at once the second is refused by
-//! the Secret's `resourceVersion`, and reads. The authority is told before a certificate of it is served.
+//! Every instance maintains it, leader or not: what one of them renews, the others read. If two renew it at the same time, the second write
+//! fails because of the Secret's `resourceVersion`, and that instance reads the Secret again. The authority is published before a
+//! certificate signed by it is served.
 
 use super::certificate::{CertificateError, Facts, Lives, Material, first, server_config, unix_now};
 use crate::call::{Call, CallError, Caller, Content, chain};
@@ -21,14 +22,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-/// Between two looks at the Secret and the configuration, or at the files.
+/// Interval between two checks of the Secret and the configuration, or of the files.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// Between two looks after one that failed.
+/// Interval until the next check after a failed one.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
-/// How long an authority that was told before stays beside a new one that was made without it, as after the Secret was deleted: until
-/// every instance has looked and serves with the new one.
+/// How long a previously published authority stays beside a new one that was made independently of it, for example after the Secret was
+/// deleted: until every instance has checked and serves with the new one.
 const DISPLACED_STAYS: Duration = Duration::from_secs(150);
-/// From telling an authority to serving a certificate of it: API servers watch the configuration.
+/// Time between publishing an authority and serving a certificate signed by it: API servers watch the configuration.
 const SETTLE: Duration = Duration::from_secs(3);
 
 /// Where the certificate comes from.
@@ -42,10 +43,10 @@ pub enum CertificateSource {
         secret: String,
         /// Name of the ValidatingWebhookConfiguration whose `caBundle` is written.
         webhook: String,
-        /// DNS names and addresses by which the API server reaches the guard.
+        /// DNS names and addresses at which the API server reaches the guard.
         names: BTreeSet<String>,
     },
-    /// From files, as a volume of a Secret that cert-manager keeps; read again when they change.
+    /// From files, such as a volume from a Secret that cert-manager maintains; read again when they change.
     Files {
         /// Certificate chain, PEM.
         certificate: PathBuf,
@@ -54,37 +55,37 @@ pub enum CertificateSource {
     },
 }
 
-/// Keeps the certificate.
+/// Maintains the certificate.
 pub(super) struct Registration {
     pub source: CertificateSource,
-    /// PEM file of the authority of client certificates, if these are asked for.
+    /// PEM file with the authority for client certificates, if these are required.
     pub client_authority: Option<PathBuf>,
     pub caller: Caller,
     pub metrics: Metrics,
     pub tls: watch::Sender<Option<Arc<ServerConfig>>>,
 }
 
-/// Why there is nothing to serve with, or nothing that an API server takes.
+/// Why there is nothing to serve with, or nothing that an API server accepts.
 #[derive(Debug, thiserror::Error)]
 enum RegistrationError {
     /// A file cannot be read.
     #[error("cannot read {path}")]
     File { path: String, source: std::io::Error },
-    /// The API server does not do what is asked about an object.
+    /// The API server rejected a request for an object, or did not answer it.
     #[error("cannot {what} {object}")]
     Call { what: &'static str, object: String, source: CallError },
-    /// What it answered is no such object.
+    /// Its answer is not such an object.
     #[error("cannot understand {object}")]
     Answer { object: String, source: serde_json::Error },
-    /// A certificate cannot be made, or served with.
+    /// A certificate cannot be made, or cannot be served with.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    /// It was served with for too long.
+    /// The certificate being served has expired.
     #[error("it has expired: the API server accepts no connection, and binds pass unseen")]
     Expired,
 }
 
-/// What is served with.
+/// What is being served with.
 #[derive(Clone, PartialEq, Eq)]
 struct Served {
     certificate: String,
@@ -92,15 +93,15 @@ struct Served {
     clients: Option<String>,
 }
 
-/// What is known from the looks before.
+/// What is known from earlier checks.
 #[derive(Default)]
 struct State {
     served: Option<Served>,
-    /// Since when an authority that is in no Secret any more is told beside ours.
+    /// Since when an authority that is no longer in any Secret has been published beside ours.
     displaced: Option<Instant>,
 }
 
-/// A Secret, as far as it is read.
+/// The parts of a Secret that are read.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Secret {
@@ -114,7 +115,7 @@ struct Metadata {
     resource_version: String,
 }
 
-/// Names in the Secret's data: those of the type `kubernetes.io/tls`, and the authority's.
+/// Keys in the Secret's data: those of the type `kubernetes.io/tls`, and those for the authority.
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
 const AUTHORITY: &str = "ca.crt";
@@ -161,7 +162,7 @@ fn secret(namespace: &str, name: &str, version: Option<&str>, material: &Materia
 }
 
 impl Registration {
-    /// Keeps it for ever.
+    /// Maintains it for ever.
     pub async fn keep(self) {
         let mut said = None;
         let mut state = State::default();
@@ -216,7 +217,7 @@ impl Registration {
         Ok(())
     }
 
-    /// What the Secret holds, made or renewed where it has to be.
+    /// The contents of the Secret, made or renewed if necessary.
     async fn material(
         &self,
         namespace: &str,
@@ -251,7 +252,7 @@ impl Registration {
         Ok(material)
     }
 
-    /// Writes the authority into the webhook configuration, where it is not there; says whether it was not.
+    /// Adds the authority to the webhook configuration if it is missing; returns whether it was missing.
     async fn tell(
         &self,
         webhook: &str,
@@ -281,7 +282,7 @@ impl Registration {
         }
         *displaced = has_displaced.then(|| displaced.unwrap_or_else(Instant::now));
         if changed {
-            // With the version that was read: somebody else's change is not undone.
+            // Contains the resource version that was read, so that nobody else's change is undone.
             let call = Call::new(Method::PUT, path, Content::Json, found.to_string().into_bytes());
             self.caller.write(&call).await.map_err(|error| failed("write", error))?;
             info!(webhook, "told the API server the authority of the certificate");
@@ -290,7 +291,8 @@ impl Registration {
     }
 }
 
-/// The first authority of a bundle that was told before, if an instance may still serve with a certificate of it: it is valid, and none of ours.
+/// The first previously published authority in a bundle, if an instance may still serve with a certificate signed by it: it is valid, and
+/// is not one of ours.
 fn still_served<'a>(told: &'a str, ours: &str) -> Option<&'a str> {
     let other = first(told).trim_start();
     let is_valid = || Facts::of(other).is_ok_and(|facts| facts.not_after > unix_now());

@@ -1,11 +1,11 @@
-//! AdmissionReview v1, as far as a bind needs it.
+//! AdmissionReview v1, as far as binds need it.
 
 use secondmate_guard::{Bind, Verdict};
 use secondmate_model::{Atom, Uid};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-/// The status code of a refusal: an answer that no client repeats by itself, and that leaves no doubt that nothing was done.
+/// The status code of a refusal: one after which no client retries by itself, and which leaves no doubt that nothing was done.
 const REFUSED: u16 = 403;
 
 #[derive(Deserialize)]
@@ -55,7 +55,7 @@ struct Target<'a> {
     name: Cow<'a, str>,
 }
 
-/// A request that was understood: what it is answered under, and the bind.
+/// A request that was understood: the UID to answer under, and the bind.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Asked {
     uid: String,
@@ -65,7 +65,7 @@ pub(crate) struct Asked {
 /// Reads a review of a Binding (`create` of `pods/binding`, or of the older `bindings`).
 ///
 /// # Errors
-/// It is something else.
+/// It is not one.
 pub(crate) fn read(body: &[u8]) -> Result<Asked, String> {
     let review: Review<'_> = serde_json::from_slice(body)
         .map_err(|error| format!("expected an AdmissionReview of admission.k8s.io/v1: {error}"))?;
@@ -74,7 +74,7 @@ pub(crate) fn read(body: &[u8]) -> Result<Asked, String> {
     if binding.target.name.is_empty() {
         return Err("the object names no node as its target: expected a Binding".to_owned());
     }
-    // The path decides, and `bindings` has no name in its own.
+    // The path takes precedence; `bindings` has no name in its path.
     let or = |first: Cow<'_, str>, second: Cow<'_, str>| match first.is_empty() {
         true => second.into_owned(),
         false => first.into_owned(),

@@ -1,9 +1,9 @@
-//! The HTTPS server that the API server asks.
+//! The HTTPS server that the API server calls.
 //!
-//! What counts is that nobody waits: a request that is not answered in time passes, and nobody counts it. So connections are accepted at
-//! once into a long backlog, handshakes run beside each other, connections are kept, and HTTP/2 carries as many requests side by side as
-//! the API server cares to send. Only an instance that does not lead closes what it has answered on: the next request is to find the one
-//! that does. Nor are connections kept that nobody uses, and when there are too many, the one that has been idle longest makes room.
+//! What matters is that no request waits: a bind whose review is not answered in time passes, and is not counted. So connections are
+//! accepted at once, from a long backlog; handshakes run concurrently; connections are kept; and HTTP/2 carries as many concurrent requests
+//! as the API server cares to send. Only an instance that does not lead closes a connection after answering on it: the next request should
+//! find the leader. Unused connections are not kept either, and when there are too many, the one that has been idle longest makes room.
 
 use super::bodies::{Bodies, BodyError};
 use super::connections::{Admitted, Connections, Held, Limits, Slot, keep};
@@ -29,36 +29,36 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-/// Where reviews are posted to.
+/// The path to which reviews are posted.
 pub(super) const PATH: &str = "/bind";
-/// Connections that wait to be accepted; the kernel's own limit is 4,096 by default.
+/// Maximum connections waiting to be accepted; the kernel's own limit is 4,096 by default.
 const BACKLOG: u32 = 4096;
-/// Requests side by side on one connection of HTTP/2.
+/// Maximum concurrent requests on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 1024;
-/// What a connection may send ahead of what is read, and one request of it: both are kept in memory.
+/// How much a connection, and one request on it, may send ahead of what has been read: both are kept in memory.
 const CONNECTION_WINDOW: u32 = 128 << 10;
 const STREAM_WINDOW: u32 = 64 << 10;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Pause after a connection could not be accepted: out of file descriptors, most likely.
+/// Pause after a connection could not be accepted, most likely because file descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// The protocol that TLS agrees on for HTTP/2.
+/// The ALPN name of HTTP/2.
 const HTTP2: &[u8] = b"h2";
-/// What is offered to agree on.
+/// The protocols offered in ALPN.
 pub(super) const PROTOCOLS: [&[u8]; 2] = [HTTP2, b"http/1.1"];
 
-/// Takes an address.
+/// Listens on an address.
 ///
 /// # Errors
-/// It cannot be had.
+/// The address is not available.
 pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A restarted guard takes its port back although connections of the last one linger.
+    // Lets a restarted guard take its port back even though connections of its predecessor linger.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// Serves until dropped. `tls` is `None` until there is a certificate, and changes with it; connections that are open keep theirs.
+/// Serves until dropped. `tls` is `None` until there is a certificate, and changes with it; open connections keep theirs.
 pub(super) async fn serve(
     listener: TcpListener,
     tls: watch::Receiver<Option<Arc<ServerConfig>>>,
@@ -95,7 +95,7 @@ pub(super) async fn serve(
     }
 }
 
-/// Who answers, and how questions are read.
+/// What answers requests, and what reads their bodies.
 #[derive(Clone)]
 struct Asked {
     desk: Desk,
@@ -110,7 +110,7 @@ async fn connection(
     slot: Slot,
 ) {
     let held = &slot.held;
-    // Answers are small and wanted at once. A socket that refuses this is about to fail anyway.
+    // Answers are small and wanted at once. A socket on which this fails is about to fail anyway.
     let _ = stream.set_nodelay(true);
     let handshake = TlsAcceptor::from(config).accept(stream);
     let shaken = tokio::select! {
@@ -121,7 +121,7 @@ async fn connection(
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             metrics.guard.connections_failed("tls").inc();
-            // An alert: the client does not like what it was shown.
+            // A TLS alert: the client did not accept what it was shown.
             warn!(
                 "a connection to the bind guard failed: {error}; if it came from the API server, it does not accept the certificate, and binds pass unseen: compare the webhook's caBundle, its host name and the dates"
             );
@@ -150,7 +150,7 @@ async fn connection(
             .serve_connection(stream, service);
         keep(connection, http2::Connection::graceful_shutdown, leading, held).await
     } else {
-        // Who does not end his header is idle.
+        // A client that does not finish its headers counts as idle.
         let connection = http1::Builder::new().header_read_timeout(None).serve_connection(stream, service);
         keep(connection, http1::Connection::graceful_shutdown, leading, held).await
     };
@@ -159,7 +159,7 @@ async fn connection(
     }
 }
 
-/// Answers, and lets the other side look for the instance that decides where this one does not.
+/// Answers a request. If this instance does not lead, the client is made to reconnect, so that it finds the one that does.
 async fn answer(asked: &Asked, request: Request<Incoming>, held: &Arc<Held>) -> Response<Full<Bytes>> {
     let (version, _busy) = (request.version(), held.begin());
     let mut response = reply_to(asked, request).await;
@@ -194,7 +194,7 @@ async fn reply_to(Asked { desk, bodies }: &Asked, request: Request<Incoming>) ->
         }
     };
     let asked = review::read(&body.bytes);
-    // From here on it is one bind of those that are decided about.
+    // From here on it counts as one of the binds being decided, not as a body.
     drop(body);
     match asked {
         Ok(asked) => {

@@ -5,42 +5,42 @@ use std::future::Future;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, PostParams};
 
-use super::LeaseName;
+use super::{Credentials, LeaseName};
 use crate::call::chain;
 
 /// What an election needs from an API server. All calls are about one Lease.
 pub trait LeaseApi: Send + Sync + 'static {
-    /// Reads the Lease; `None` when it does not exist.
+    /// Reads the Lease; `None` if it does not exist.
     fn get(&self) -> impl Future<Output = Result<Option<Lease>, CallError>> + Send;
 
-    /// Creates the Lease; [`CallError::Conflict`] when it exists.
+    /// Creates the Lease; [`CallError::Conflict`] if it already exists.
     fn create(&self, lease: &Lease) -> impl Future<Output = Result<Lease, CallError>> + Send;
 
-    /// Replaces the Lease if it still has the `resourceVersion` of `lease`; [`CallError::Conflict`] when it does not.
+    /// Replaces the Lease if it still has the `resourceVersion` of `lease`; [`CallError::Conflict`] if it does not.
     fn replace(&self, lease: &Lease) -> impl Future<Output = Result<Lease, CallError>> + Send;
 }
 
-/// Why a call did not do what it should.
+/// Why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// Somebody else wrote first (409).
+    /// Another process wrote first (409).
     #[error("somebody else wrote the Lease first: {0}")]
     Conflict(String),
-    /// The Lease is gone (404).
+    /// The Lease does not exist (404).
     #[error("the Lease does not exist: {0}")]
     NotFound(String),
-    /// The API server does not know the scheduler any more (401).
+    /// The API server no longer accepts the scheduler's credentials (401).
     #[error(
         "the API server does not accept the credentials (401 {0}): the token or client certificate has expired or was revoked; renew it in the kubeconfig (a service account's token is renewed by the kubelet)"
     )]
     Unauthorized(String),
-    /// The scheduler may not do this (403).
+    /// The scheduler lacks permission (403).
     #[error("{0}; grant get, create and update on leases in coordination.k8s.io to this scheduler's user")]
     Forbidden(String),
-    /// No answer in time. The request may still have taken effect.
+    /// There was no answer in time. The request may still have taken effect.
     #[error("no answer from the API server within {0:?}")]
     Timeout(std::time::Duration),
-    /// Anything else: 5xx, no connection.
+    /// Anything else: a 5xx status, or no connection.
     #[error("{0}")]
     Other(String),
 }
@@ -55,7 +55,7 @@ impl From<kube::Error> for CallError {
                 403 => Self::Forbidden(status.message),
                 code => Self::Other(format!("{code} {}: {}", status.reason, status.message)),
             },
-            // Not the error's own text: it may repeat what a credential plugin printed.
+            // Not the error's own text, which may repeat what a credential plugin printed.
             other => Self::Other(chain(&other)),
         }
     }
@@ -66,26 +66,38 @@ impl From<kube::Error> for CallError {
 pub struct KubeLease {
     api: Api<Lease>,
     name: String,
+    credentials: Credentials,
 }
 
 impl KubeLease {
-    /// Reaches the Lease by a given client, which must not retry by itself.
+    /// Accesses the Lease through the given client, which must not retry by itself.
     pub fn new(client: kube::Client, lease: &LeaseName) -> Self {
-        Self { api: Api::namespaced(client, &lease.namespace), name: lease.name.clone() }
+        let api = Api::namespaced(client, &lease.namespace);
+        Self { api, name: lease.name.clone(), credentials: Credentials::default() }
+    }
+
+    /// The same, and each call tells whether the credentials were accepted.
+    pub(crate) fn telling(self, credentials: Credentials) -> Self {
+        Self { credentials, ..self }
+    }
+
+    fn heard<T>(&self, answer: Result<T, kube::Error>) -> Result<T, CallError> {
+        self.credentials.heard(&answer);
+        answer.map_err(CallError::from)
     }
 }
 
 impl LeaseApi for KubeLease {
     async fn get(&self) -> Result<Option<Lease>, CallError> {
-        Ok(self.api.get_opt(&self.name).await?)
+        self.heard(self.api.get_opt(&self.name).await)
     }
 
     async fn create(&self, lease: &Lease) -> Result<Lease, CallError> {
-        Ok(self.api.create(&PostParams::default(), lease).await?)
+        self.heard(self.api.create(&PostParams::default(), lease).await)
     }
 
     async fn replace(&self, lease: &Lease) -> Result<Lease, CallError> {
-        Ok(self.api.replace(&self.name, &PostParams::default(), lease).await?)
+        self.heard(self.api.replace(&self.name, &PostParams::default(), lease).await)
     }
 }
 
@@ -99,7 +111,7 @@ mod tests {
 
     use super::*;
 
-    /// A Lease behind a server that answers everything alike, and what was sent there.
+    /// A Lease behind a server that gives the same answer to everything, and the requests sent to it.
     fn lease_behind(code: u16, answer: Value) -> (KubeLease, Arc<Mutex<Vec<String>>>) {
         let sent: Arc<Mutex<Vec<String>>> = Arc::default();
         let log = sent.clone();

@@ -1,4 +1,4 @@
-//! Who holds a Lease, and what for: so that two processes with one name and two configurations can say so.
+//! Who holds a Lease, and what for: this lets two processes with the same name but different configurations report the conflict.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -7,30 +7,31 @@ use k8s_openapi::api::coordination::v1::Lease;
 
 use super::LeaseName;
 
-/// Annotation of the Lease: the scheduler names that its holder serves, sorted, separated by commas.
+/// Annotation of the Lease: the scheduler names that its holder serves, sorted and separated by commas.
 pub const SCHEDULER_NAMES_ANNOTATION: &str = "secondmate.dev/scheduler-names";
 /// Annotation of the Lease: the fingerprint of its holder's configuration.
 pub const CONFIGURATION_ANNOTATION: &str = "secondmate.dev/configuration";
-/// Annotation of the Lease: the identity of the process that wrote the others. Whatever takes the Lease after it and is no secondmate leaves
-/// them as they are.
+/// Annotation of the Lease: the identity of the process that wrote the other annotations. If something other than a secondmate takes the
+/// Lease afterwards, it leaves them unchanged.
 pub const HOLDER_ANNOTATION: &str = "secondmate.dev/holder";
-/// Annotation of the Lease: the identity of its holder, if that may not list what is needed to find scheduler names that nobody serves.
+/// Annotation of the Lease: the identity of its holder, if the holder may not list what is needed to find scheduler names that nobody
+/// serves.
 pub const MAY_NOT_LIST_ANNOTATION: &str = "secondmate.dev/may-not-list";
 
-/// Label (name and value) of every Lease that a secondmate holds: by it the others are found.
+/// Label (name and value) of every Lease that a secondmate holds: the others find it by this label.
 pub const LEASE_LABEL: (&str, &str) = ("secondmate.dev/lease", "scheduler");
 
 /// What a process wants the Lease for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// The scheduler names it serves; sorted.
+    /// The scheduler names it serves, sorted.
     scheduler_names: Vec<String>,
     /// Fingerprint of its configuration.
     configuration: String,
 }
 
 impl Claim {
-    /// A claim for scheduler names under a configuration with this fingerprint.
+    /// A claim to scheduler names, under a configuration with this fingerprint.
     pub fn new<N: AsRef<str>>(scheduler_names: &[N], configuration: impl Into<String>) -> Self {
         let mut scheduler_names: Vec<String> =
             scheduler_names.iter().map(|name| name.as_ref().to_owned()).collect();
@@ -38,7 +39,7 @@ impl Claim {
         Self { scheduler_names, configuration: configuration.into() }
     }
 
-    /// Writes the claim of this process into a Lease that it takes.
+    /// Writes this process's claim into a Lease that it is acquiring.
     pub(super) fn write(&self, lease: &mut Lease, identity: &str, may_not_list: bool) {
         let annotations = lease.metadata.annotations.get_or_insert_default();
         annotations.insert(SCHEDULER_NAMES_ANNOTATION.to_owned(), self.scheduler_names.join(","));
@@ -53,7 +54,7 @@ impl Claim {
         lease.metadata.labels.get_or_insert_default().insert(label.to_owned(), value.to_owned());
     }
 
-    /// Takes a claim out of a Lease that is given back.
+    /// Removes the claim from a Lease that is being released.
     pub(super) fn remove(lease: &mut Lease) {
         if let Some(annotations) = &mut lease.metadata.annotations {
             for name in [
@@ -70,12 +71,13 @@ impl Claim {
         }
     }
 
-    /// The scheduler names; sorted.
+    /// The scheduler names, sorted.
     pub fn scheduler_names(&self) -> &[String] {
         &self.scheduler_names
     }
 
-    /// The claim of the process that holds the Lease. Earlier versions do not write whose it is, and leave what they find of that.
+    /// The claim of the process that holds the Lease. Earlier versions do not write the holder annotation, and leave an existing one
+    /// unchanged.
     pub(crate) fn read(lease: &Lease) -> Option<Self> {
         let annotations = lease.metadata.annotations.as_ref()?;
         let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref());
@@ -98,7 +100,7 @@ pub struct Observation {
     pub holder: String,
     /// Whether the holder is this process.
     pub is_self: bool,
-    /// What the holder wants it for; `None` when the holder is not secondmate.
+    /// What the holder wants the Lease for; `None` if the holder is not a secondmate.
     pub claim: Option<Claim>,
     /// How often the Lease changed hands.
     pub transitions: i32,
@@ -117,8 +119,8 @@ impl Observation {
         }
     }
 
-    /// What is wrong with the holder from the view of a process with another claim; `None` when all is well: nobody
-    /// holds the Lease, this process does, or a replica with the same configuration.
+    /// What is wrong with the holder from the point of view of a process with another claim; `None` if nothing is: the Lease has no holder,
+    /// or it is held by this process or by a replica with the same configuration.
     pub fn conflict(&self, own: &Claim) -> Option<Conflict> {
         if self.is_self || self.holder.is_empty() || self.claim.as_ref() == Some(own) {
             return None;
@@ -132,16 +134,16 @@ impl Observation {
     }
 }
 
-/// Another live process holds the Lease for something else.
+/// Another live process holds the Lease for a different purpose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
     /// The Lease.
     pub lease: LeaseName,
     /// Identity of its holder.
     pub holder: String,
-    /// What the holder wants it for; `None` when it is not secondmate.
+    /// What the holder wants the Lease for; `None` if it is not a secondmate.
     pub theirs: Option<Claim>,
-    /// What this process wants it for.
+    /// What this process wants the Lease for.
     pub ours: Claim,
 }
 
@@ -170,7 +172,7 @@ impl fmt::Display for Conflict {
     }
 }
 
-/// An identity that no other process has: `<hostname>_<random>`.
+/// An identity that is unique to this process: `<hostname>_<random>`.
 pub fn identity() -> String {
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname")
         .ok()
@@ -183,7 +185,7 @@ pub fn identity() -> String {
     format!("{hostname}_{:016x}{:016x}", random(), random())
 }
 
-/// Whether an identity is like those that [`identity`] makes; client-go's end in a UUID with dashes.
+/// Whether an identity has the form that [`identity`] generates; client-go's end in a UUID with dashes.
 fn has_our_form(identity: &str) -> bool {
     let random = identity.rsplit_once('_').map_or("", |(_, random)| random);
     random.len() == 32 && random.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -247,11 +249,11 @@ mod tests {
         let claim = Some(Claim::new(&["a", "b"], "01"));
         let held = |holder: &str| serde_json::json!({ "secondmate.dev/holder": holder });
         assert_eq!(Claim::read(&lease("me", held("me"))), claim);
-        // kube-scheduler leaves in place what it finds.
+        // kube-scheduler leaves the annotations that it finds in place.
         assert_eq!(Claim::read(&lease("kube-scheduler", held("me"))), None);
         assert_eq!(Claim::read(&lease("", held("me"))), None);
         assert_eq!(Claim::read(&lease("me", serde_json::json!({}))), claim, "as earlier versions have it");
-        // One of an earlier version took it over from one that had crashed.
+        // An earlier version took it over from one that had crashed.
         assert_eq!(Claim::read(&lease(&identity(), held("me"))), claim);
         let of_client_go = "host_7f1c2f6e-7a0e-4f0c-9a54-0d9b2a4f5d11";
         assert_eq!(Claim::read(&lease(of_client_go, held("me"))), None);

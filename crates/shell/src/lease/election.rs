@@ -1,4 +1,4 @@
-//! The election itself: a standby that waits, a leader that renews.
+//! The election itself: a standby waits, a leader renews.
 
 use std::fmt;
 use std::future::Future;
@@ -11,46 +11,49 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::ObjectMeta;
 use secondmate_telemetry::Counter;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::{CallError, Claim, LeaseApi, LeaseName, Observation, Term};
 
-/// Pauses between attempts are up to this share longer, so that candidates do not march in step.
+/// Pauses between attempts are longer by a random share of up to this factor, so that candidates do not run in lockstep.
 const JITTER_FACTOR: f64 = 1.2;
+
+/// Between a release that came upon somebody else's write, and the next try.
+const RELEASE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Tells the time of day, for the times in the record that people read.
 pub type WallClock = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
 
-/// How an election is held.
+/// How an election is conducted.
 #[derive(Clone)]
 pub struct ElectionConfig {
     /// The Lease.
     pub lease: LeaseName,
-    /// Different for every process: see [`super::identity`].
+    /// Unique to each process: see [`super::identity`].
     pub identity: String,
     /// What the Lease is wanted for; recorded in its annotations.
     pub claim: Claim,
-    /// Whether this process is known to lack the right to list what is needed to find scheduler names that nobody serves; recorded there too,
-    /// so that another one looks for them.
+    /// Whether this process is known to lack permission to list what is needed to find scheduler names that nobody serves; also recorded in
+    /// the annotations, so that another process does it instead.
     pub may_not_list: Arc<AtomicBool>,
-    /// How long a standby waits after the last change that it saw. At least a second.
+    /// How long a standby waits after the last change that it saw. At least one second.
     pub lease_duration: Duration,
-    /// How long a leader tries to renew before it stops.
+    /// How long a leader tries to renew before it gives up.
     pub renew_deadline: Duration,
     /// Pause between attempts.
     pub retry_period: Duration,
-    /// Seed of the pauses.
+    /// Seed for the jitter of the pauses.
     pub jitter_seed: u64,
-    /// For the times in the record.
+    /// Provides the times in the record.
     pub wall_clock: WallClock,
-    /// Renewals for which the Lease had to be read first.
+    /// Counts renewals for which the Lease had to be read first.
     pub slow_path: Counter,
 }
 
 impl ElectionConfig {
-    /// kube-scheduler's times: 15 s, 10 s, 2 s.
+    /// kube-scheduler's timing: 15 s, 10 s, 2 s.
     pub fn new(lease: LeaseName, identity: impl Into<String>, claim: Claim) -> Self {
         let identity = identity.into();
         let jitter_seed = identity.bytes().fold(0xcbf2_9ce4_8422_2325, |seed: u64, byte| {
@@ -90,7 +93,7 @@ impl ElectionConfig {
         Ok(())
     }
 
-    /// Longest wait for one answer: a second try must fit into the renew deadline.
+    /// Maximum wait for one answer: a second attempt must fit into the renew deadline.
     fn call_timeout(&self) -> Duration {
         self.renew_deadline / 2
     }
@@ -119,14 +122,14 @@ pub struct ElectionConfigError {
     pub reason: &'static str,
 }
 
-/// How an election ended. After each of them the term is withdrawn.
+/// How an election ended. In each case the term has been withdrawn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ElectionEnd {
     /// Cancelled while another process led.
     NeverLed,
     /// Cancelled while leading; the next process may take over at once.
     Released,
-    /// Cancelled while leading, but the release did not get through: the next process waits for the lease to run out.
+    /// Cancelled while leading, but the release did not succeed: the next process has to wait until the lease expires.
     NotReleased {
         /// Why not.
         reason: String,
@@ -138,12 +141,12 @@ pub enum ElectionEnd {
     },
 }
 
-/// What others see of an election.
+/// What others can see of an election.
 #[derive(Clone, Debug)]
 pub struct ElectionHandle {
-    /// The term while this process leads.
+    /// The term, while this process leads.
     pub term: watch::Receiver<Option<Term>>,
-    /// The Lease as it was last seen; `None` before the first look, or when it does not exist.
+    /// The Lease as last seen; `None` before it was first read, or if it does not exist.
     pub observation: watch::Receiver<Option<Observation>>,
 }
 
@@ -153,33 +156,33 @@ pub struct Election<A> {
     api: A,
     config: ElectionConfig,
     jitter: fastrand::Rng,
-    /// The record as last seen to change, with the local time of that.
+    /// The record when it last changed, and the local time at which that was seen.
     observed: Option<(LeaseSpec, Instant)>,
-    /// The Lease as the API server returned it to our last write; the base of the next renewal.
+    /// The Lease as the API server returned it after our last write; the basis of the next renewal.
     held: Option<Lease>,
-    /// The last time that was written.
+    /// The last time written to the record.
     last_time: Option<jiff::Timestamp>,
-    /// The failure that was said last, and when the trouble began.
+    /// The last failure that was logged, and when the trouble began.
     trouble: Option<(String, Instant)>,
     term: watch::Sender<Option<Term>>,
     observation: watch::Sender<Option<Observation>>,
 }
 
-/// What an attempt to get or keep the Lease came to.
+/// The result of an attempt to acquire or renew the Lease.
 enum Attempt {
-    /// It is ours. `sent` is the moment before the successful write was sent.
+    /// It is ours. `sent` is a moment before the successful write was sent.
     Ours { sent: Instant, transitions: i32 },
-    /// Somebody else has it, and not for too long.
+    /// Another process holds it, and its lease has not expired.
     Theirs { holder: String },
-    /// It could not be found out, or somebody else wrote first.
+    /// This could not be determined, or another process wrote first.
     Failed(CallError),
 }
 
 impl<A: LeaseApi> Election<A> {
-    /// A candidate that has not looked at the Lease yet.
+    /// A candidate that has not read the Lease yet.
     ///
     /// # Errors
-    /// When the times of the configuration contradict each other.
+    /// The times in the configuration contradict each other.
     pub fn new(api: A, config: ElectionConfig) -> Result<(Self, ElectionHandle), ElectionConfigError> {
         config.validate()?;
         let (term, term_receiver) = watch::channel(None);
@@ -199,7 +202,7 @@ impl<A: LeaseApi> Election<A> {
         Ok((election, ElectionHandle { term: term_receiver, observation: observation_receiver }))
     }
 
-    /// Waits for the Lease, keeps it, and gives it back when cancelled.
+    /// Waits for the Lease, renews it, and releases it when cancelled.
     ///
     /// Cancel only after everything that writes as the leader has stopped: the next leader may start before this returns.
     pub async fn run(mut self, cancel: CancellationToken) -> ElectionEnd {
@@ -224,7 +227,7 @@ impl<A: LeaseApi> Election<A> {
         }
     }
 
-    /// Tries until the Lease is ours; `None` when cancelled before.
+    /// Tries until the Lease is ours; `None` if cancelled first.
     async fn acquire(&mut self, cancel: &CancellationToken) -> Option<(Term, Instant)> {
         loop {
             let attempt = tokio::select! {
@@ -242,7 +245,7 @@ impl<A: LeaseApi> Election<A> {
                 Attempt::Ours { sent, transitions } => {
                     let term = Term::begin(sent, transitions);
                     term.extend(sent + self.config.renew_deadline);
-                    // False if the answer took so long that nothing of the term is left: then try again.
+                    // False if the answer took so long that nothing is left of the term; then try again.
                     if term.is_valid() {
                         self.term.send_replace(Some(term.clone()));
                         return Some((term, sent));
@@ -268,15 +271,15 @@ impl<A: LeaseApi> Election<A> {
         }
     }
 
-    /// Gives back a Lease that an attempt without an answer may have taken: nobody else could have it until it runs out.
+    /// Releases a Lease that an attempt without an answer may have acquired: otherwise no other process could acquire it until it expires.
     async fn leave_nothing_behind(&mut self) {
         if let Err(error) = self.release().await {
             debug!(lease = %self.config.lease, %error, "nothing to release");
         }
     }
 
-    /// When a standby looks again: after the retry period with jitter, but no later than shortly after the record that it
-    /// has seen runs out.
+    /// When a standby tries again: after the retry period plus jitter, but no later than shortly after the expiry of the record it has
+    /// seen.
     fn next_attempt(&mut self) -> Instant {
         let now = Instant::now();
         let pause = self.config.retry_period.mul_f64(1.0 + JITTER_FACTOR * self.jitter.f64());
@@ -287,7 +290,7 @@ impl<A: LeaseApi> Election<A> {
         }
     }
 
-    /// When the observed holder's time is over, if there is a holder.
+    /// When the observed holder's lease expires, if there is a holder.
     fn expiry(&self) -> Option<Instant> {
         let (spec, at) = self.observed.as_ref()?;
         if spec.holder_identity.as_deref().unwrap_or_default().is_empty() {
@@ -299,7 +302,7 @@ impl<A: LeaseApi> Election<A> {
         Some(*at + duration)
     }
 
-    /// Renews until cancelled (`None`) or until the Lease is lost (why). The term is withdrawn before this returns.
+    /// Renews until cancelled (`None`) or until the Lease is lost (the reason). The term is withdrawn before this returns.
     async fn keep(&mut self, term: &Term, sent: Instant, cancel: &CancellationToken) -> Option<String> {
         let mut deadline = sent + self.config.renew_deadline;
         let mut last_attempt = sent;
@@ -342,12 +345,12 @@ impl<A: LeaseApi> Election<A> {
                 ));
             }
         };
-        // First of all nobody writes any more.
+        // First make sure that nothing writes any more.
         self.withdraw();
         reason
     }
 
-    /// Says a failure, but not the same one again and again.
+    /// Logs a failure, but not the same one repeatedly.
     fn say_failed(&mut self, what: &'static str, error: &CallError) {
         let text = error.to_string();
         match &mut self.trouble {
@@ -360,7 +363,7 @@ impl<A: LeaseApi> Election<A> {
         }
     }
 
-    /// The Lease could be read or written: says so where that was not so before.
+    /// The Lease could be read or written: logs that if it was not so before.
     fn say_well(&mut self) {
         if let Some((_, since)) = self.trouble.take() {
             let seconds = since.elapsed().as_secs_f64();
@@ -374,9 +377,9 @@ impl<A: LeaseApi> Election<A> {
         }
     }
 
-    /// One look at the Lease, and a write where that is right.
+    /// Reads the Lease once, and writes it if that is appropriate.
     async fn attempt(&mut self) -> Attempt {
-        // Usually nobody else wrote since: renew without reading.
+        // Usually nobody else has written since, so renew without reading.
         if self.is_leading()
             && let Some(held) = self.held.take()
         {
@@ -392,8 +395,8 @@ impl<A: LeaseApi> Election<A> {
         let lease = match self.call(self.api.get()).await {
             Ok(Some(lease)) => lease,
             Ok(None) => {
-                // Somebody deleted it. That tells its holder nothing: to a standby the term that it saw still runs, while
-                // the holder makes the Lease anew at its next renewal. (client-go would have two leaders here.)
+                // The Lease has been deleted. Its holder does not learn of that: for a standby, the term that it saw is still running,
+                // while the holder recreates the Lease at its next renewal. (client-go would have two leaders here.)
                 if !self.is_leading()
                     && self.expiry().is_some_and(|expiry| Instant::now() < expiry)
                     && let Some((spec, _)) = &self.observed
@@ -413,7 +416,7 @@ impl<A: LeaseApi> Election<A> {
             return Attempt::Theirs { holder };
         }
         if !ours && self.is_leading() {
-            // Whoever took it may have let it run out since; our term ended when it was taken.
+            // The new holder's lease may have expired since, but our term ended when the Lease was taken.
             return Attempt::Theirs { holder };
         }
         let (sent, answer) = self.write(&lease, if ours { Write::Renew } else { Write::Acquire }).await;
@@ -464,15 +467,15 @@ impl<A: LeaseApi> Election<A> {
         (sent, self.call(self.api.create(&lease)).await)
     }
 
-    /// Writes over a state that was read: it succeeds only if nobody wrote since.
+    /// Overwrites a state that was read: this succeeds only if nothing has been written since.
     async fn write(&mut self, read: &Lease, write: Write) -> (Instant, Result<Lease, CallError>) {
         let lease = self.filled(read, write);
         let sent = Instant::now();
         (sent, self.call(self.api.replace(&lease)).await)
     }
 
-    /// The time of day, but never the same twice, even if the clock stands still or goes back: each renewal must change
-    /// the record, as standbys look for nothing else.
+    /// The time of day, but strictly increasing, even if the clock stands still or goes backwards: each renewal must change the record,
+    /// since that is all a standby looks for.
     fn next_time(&mut self) -> jiff::Timestamp {
         let now = (self.config.wall_clock)();
         let next = self.last_time.map_or(now, |last| now.max(last + jiff::SignedDuration::from_micros(1)));
@@ -480,13 +483,13 @@ impl<A: LeaseApi> Election<A> {
         next
     }
 
-    /// The Lease with this process as its holder (or nobody), all else as it was read.
+    /// The Lease with this process (or nobody) as its holder, and everything else as it was read.
     fn filled(&mut self, read: &Lease, write: Write) -> Lease {
         let now = MicroTime(self.next_time());
         let mut lease = read.clone();
         let spec = lease.spec.get_or_insert_default();
         let transitions = spec.lease_transitions.unwrap_or(0);
-        // A part of a second counts as a whole one: a standby must never wait for less than we promise.
+        // Fractions of a second are rounded up: a standby must never wait for less than we promise.
         let seconds = self.config.lease_duration.as_millis().div_ceil(1000);
         spec.lease_duration_seconds = Some(i32::try_from(seconds).unwrap_or(i32::MAX));
         spec.holder_identity = Some(self.config.identity.clone());
@@ -516,8 +519,22 @@ impl<A: LeaseApi> Election<A> {
         lease
     }
 
-    /// Gives the Lease back if it is ours.
+    /// Gives the Lease back if it is ours, within the renew deadline. A write that was cut short may take effect between the look and the
+    /// release: then both are made again, as client-go does.
     async fn release(&mut self) -> Result<(), CallError> {
+        let deadline = Instant::now() + self.config.renew_deadline;
+        loop {
+            let limit = CallError::Timeout(self.config.renew_deadline);
+            match timeout_at(deadline, self.try_release()).await.unwrap_or(Err(limit)) {
+                Err(CallError::Conflict(_)) if Instant::now() + RELEASE_PAUSE < deadline => {
+                    sleep(RELEASE_PAUSE).await;
+                }
+                end => return end,
+            }
+        }
+    }
+
+    async fn try_release(&mut self) -> Result<(), CallError> {
         // What we held may be behind: a renewal may have been cut short after it took effect.
         let Some(lease) = self.call(self.api.get()).await? else { return Ok(()) };
         let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
@@ -538,14 +555,14 @@ impl<A: LeaseApi> Election<A> {
 
 impl<A> Drop for Election<A> {
     fn drop(&mut self) {
-        // Also when the task is aborted: nobody is left who could renew.
+        // Also needed if the task is aborted: then nothing is left that could renew.
         if let Some(term) = self.term.send_replace(None) {
             term.withdraw();
         }
     }
 }
 
-/// Why the Lease is written.
+/// Why the Lease is being written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Write {
     Create,

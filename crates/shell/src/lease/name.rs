@@ -1,8 +1,8 @@
-//! Which Lease an election is about: derived from the scheduler names, never kube-scheduler's by accident.
+//! Which Lease an election uses: derived from the scheduler names, and never kube-scheduler's by accident.
 
 use std::fmt;
 
-/// Leases of the control plane itself.
+/// The Leases of the control plane itself.
 const RESERVED: [&str; 3] = ["kube-scheduler", "kube-controller-manager", "cloud-controller-manager"];
 const KUBE_SCHEDULER: &str = "kube-scheduler";
 const DEFAULT_SCHEDULER: &str = "default-scheduler";
@@ -23,22 +23,22 @@ impl fmt::Display for LeaseName {
     }
 }
 
-/// Why there is no Lease to elect on.
+/// Why there is no Lease to use for the election.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LeaseNameError {
-    /// The election of somebody else.
+    /// The Lease is used for someone else's election.
     #[error(
         "the Lease {name:?} belongs to {owner}: this scheduler would wait for it for ever, or take it away; {remedy}"
     )]
     Reserved {
         /// The Lease.
         name: String,
-        /// Whose it is.
+        /// Who it belongs to.
         owner: String,
         /// What to do.
         remedy: String,
     },
-    /// Not the name of an object.
+    /// This cannot be the name of an object.
     #[error("leaderElection.{field}: {value:?} cannot be the name of a Kubernetes object: {reason}")]
     Invalid {
         /// `resourceName` or `resourceNamespace`.
@@ -48,7 +48,7 @@ pub enum LeaseNameError {
         /// Why not.
         reason: String,
     },
-    /// There are no scheduler names to derive from.
+    /// There are no scheduler names to derive it from.
     #[error("there is no scheduler name to derive the Lease from; give --scheduler-name")]
     NoSchedulerName,
 }
@@ -60,20 +60,20 @@ pub struct LeaseNameSources<'a> {
     pub configured_name: Option<&'a str>,
     /// `leaderElection.resourceNamespace` of the configuration.
     pub configured_namespace: Option<&'a str>,
-    /// kube-scheduler is meant to be replaced.
+    /// Whether kube-scheduler is to be replaced.
     pub replace_default_scheduler: bool,
 }
 
 impl LeaseName {
-    /// The Lease of a scheduler with these names.
+    /// The Lease for a scheduler with these names.
     ///
-    /// It follows from the scheduler names alone, however the process is started and wherever it runs: the (alphabetically
-    /// first) name in `kube-system`, so that two processes that share it meet in one Lease. A process that replaces
-    /// kube-scheduler takes kube-scheduler's own Lease, so that the two exclude each other. Only the configuration's
-    /// `resourceName` and `resourceNamespace` lead elsewhere; whoever sets them sets them for every process of the name.
+    /// It depends only on the scheduler names, however the process is started and wherever it runs: the (alphabetically first) name in
+    /// `kube-system`, so that two processes that share it compete for one Lease. A process that replaces kube-scheduler takes
+    /// kube-scheduler's own Lease, so that the two exclude each other. Only the configuration's `resourceName` and `resourceNamespace`
+    /// change that, and they have to be set for every process that serves the name.
     ///
     /// # Errors
-    /// For a reserved Lease, and for names that no object can have.
+    /// The Lease is reserved, or a name is not valid for an object.
     pub fn derive<N: AsRef<str>>(
         scheduler_names: &[N],
         sources: LeaseNameSources<'_>,
@@ -131,7 +131,7 @@ impl LeaseName {
     }
 }
 
-/// A scheduler name as an object name: itself, or a readable form with a hash where it is not a valid one.
+/// A scheduler name as an object name: unchanged if it is valid, otherwise a readable form with a hash.
 fn object_name(scheduler_name: &str) -> String {
     if secondmate_config::is_subdomain(scheduler_name).is_empty() {
         return scheduler_name.to_owned();
@@ -190,7 +190,7 @@ mod tests {
                 LeaseNameSources { configured_name: Some("kube-scheduler"), ..none },
                 "error: the Lease \"kube-scheduler\" belongs to kube-scheduler: this scheduler would wait for it for ever, or take it away; remove leaderElection.resourceName (it is then derived from the scheduler name), or stop kube-scheduler and start with --i-replace-the-default-scheduler",
             ),
-            // The word alone does not help a scheduler that does not replace anything.
+            // The flag alone does not help a scheduler that does not replace anything.
             (
                 &["a"],
                 LeaseNameSources {

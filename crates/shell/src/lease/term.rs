@@ -1,4 +1,4 @@
-//! The right to write, and its end.
+//! The right to write, and when it ends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,17 +8,17 @@ use tokio::time::Instant;
 
 const FOREVER: u64 = u64::MAX;
 
-/// A stretch of leadership. All clones share one end, which the election moves forward with each renewal.
+/// A period of leadership. All clones share one end, which the election extends with each renewal.
 #[derive(Clone, Debug)]
 pub struct Term {
     acquired: Instant,
     transitions: i32,
-    /// End of the term in nanoseconds after `acquired`.
+    /// The end of the term, in nanoseconds after `acquired`.
     end: Arc<AtomicU64>,
 }
 
 impl Term {
-    /// A term that begins at `acquired` (a moment before the request was sent) and has no time yet: see [`Self::extend`].
+    /// A term that begins at `acquired` (a moment before the request was sent) and has no duration yet: see [`Self::extend`].
     pub(super) fn begin(acquired: Instant, transitions: i32) -> Self {
         Self { acquired, transitions, end: Arc::new(AtomicU64::new(0)) }
     }
@@ -38,11 +38,16 @@ impl Term {
         self.transitions
     }
 
-    /// Whether this process may write now. Ask before every write: it turns false on time even when nobody could be told.
+    /// Whether this process may write now. Check before every write: it turns false on time even if nothing was able to report the end.
     pub fn is_valid(&self) -> bool {
+        self.ends_at().is_none_or(|end| Instant::now() < end)
+    }
+
+    /// When it ends unless it is extended; `None`: never.
+    pub(crate) fn ends_at(&self) -> Option<Instant> {
         match self.end.load(Ordering::Acquire) {
-            FOREVER => true,
-            end => Instant::now() < self.acquired + Duration::from_nanos(end),
+            FOREVER => None,
+            end => Some(self.acquired + Duration::from_nanos(end)),
         }
     }
 

@@ -1,4 +1,4 @@
-//! An API server for one Lease, with faults on demand, that notices every moment with two leaders.
+//! An API server for one Lease, with faults on demand, that detects every moment at which there are two leaders.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::{CallError, LeaseApi, Term};
 pub(super) enum Mode {
     #[default]
     Up,
-    /// Nothing arrives, nothing is answered.
+    /// Nothing arrives, and nothing is answered.
     BlackHole,
     /// Every call is answered with 500.
     Error500,
@@ -22,13 +22,13 @@ pub(super) enum Mode {
     LoseAnswers,
 }
 
-/// How the calls of one candidate fare.
+/// What happens to the calls of one candidate.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Faults {
     pub mode: Mode,
-    /// Until the call takes effect. It does so even if the caller has given up.
+    /// Delay until the call takes effect. It does so even if the caller has given up.
     pub before: Duration,
-    /// From the effect to the answer.
+    /// Delay from the effect to the answer.
     pub after: Duration,
 }
 
@@ -46,7 +46,7 @@ struct State {
 pub(super) struct TestServer(Arc<Mutex<State>>);
 
 impl TestServer {
-    /// Tells the server of a candidate, so that it can see who believes to lead.
+    /// Registers a candidate with the server, so that the server can see which candidates believe that they lead.
     pub(super) fn register(&self, identity: &str, term: watch::Receiver<Option<Term>>) {
         self.0.lock().unwrap().candidates.push((identity.to_owned(), term));
     }
@@ -63,12 +63,12 @@ impl TestServer {
         self.0.lock().unwrap().lease = None;
     }
 
-    /// Writes refused with 409 so far.
+    /// The number of writes refused with 409 so far.
     pub(super) fn conflicts(&self) -> u32 {
         self.0.lock().unwrap().conflicts
     }
 
-    /// Who believes to lead right now.
+    /// The candidates that currently believe that they lead.
     pub(super) fn leaders(&self) -> Vec<String> {
         let state = self.0.lock().unwrap();
         let leads = |term: &watch::Receiver<Option<Term>>| term.borrow().as_ref().is_some_and(Term::is_valid);
@@ -80,7 +80,7 @@ impl TestServer {
             .collect()
     }
 
-    /// What should never have happened.
+    /// Everything that happened and never should have.
     pub(super) fn violations(&self) -> Vec<String> {
         self.0.lock().unwrap().violations.clone()
     }
@@ -150,7 +150,7 @@ impl Connection {
     ) -> Result<T, CallError> {
         let faults = *self.faults.lock().unwrap();
         let server = self.server.clone();
-        // In a task of its own: a request that is on its way arrives whether its sender waits or not.
+        // In its own task: a request in flight arrives whether its sender is waiting or not.
         let effect = tokio::spawn(async move {
             sleep(faults.before).await;
             match faults.mode {

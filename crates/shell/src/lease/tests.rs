@@ -1,4 +1,4 @@
-//! Elections in paused time: a minute of simulation takes no time, and every run is the same.
+//! Elections in paused time: a simulated minute takes no time, and every run is the same.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use super::{Claim, Election, ElectionConfig, ElectionEnd, ElectionHandle, LeaseN
 const LEASE_DURATION: Duration = Duration::from_secs(15);
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 const RETRY_PERIOD: Duration = Duration::from_secs(2);
-/// A standby looks again after at most the retry period with full jitter.
+/// A standby looks again after the retry period with full jitter at the latest.
 const LONGEST_PAUSE: Duration = Duration::from_millis(4_400);
 
-/// A candidate that runs.
+/// A running candidate.
 struct Candidate {
     identity: String,
     connection: Connection,
@@ -50,7 +50,7 @@ impl Candidate {
         self.connection.set(Faults { mode, ..Faults::default() });
     }
 
-    /// Waits in simulated time until this candidate leads, and says how long it took.
+    /// Waits in simulated time until this candidate leads; returns how long that took.
     async fn until_leading(&self, limit: Duration) -> Duration {
         let start = Instant::now();
         until(limit, &format!("{} leads", self.identity), || self.leads()).await;
@@ -103,7 +103,7 @@ async fn release_lets_the_standby_in_at_its_next_look() {
     a.cancel.cancel();
     assert_eq!(a.run.await.expect("no panic"), ElectionEnd::Released);
     assert_eq!(server.holder(), "");
-    // Whoever takes it next is not told of what this one served.
+    // Whoever takes it next does not see the names that this one served.
     let metadata = server.lease().expect("still there").metadata;
     assert_eq!(
         (metadata.annotations.unwrap_or_default(), metadata.labels.unwrap_or_default()),
@@ -154,7 +154,7 @@ async fn clocks_that_differ_by_hours_or_stand_still_change_nothing() {
     }
 }
 
-/// A record whose times never change looks dead from the first look on, but only after a whole lease duration.
+/// A record whose times never change looks dead from the first look, but counts as dead only after a whole lease duration.
 #[tokio::test(start_paused = true)]
 async fn an_old_lease_is_taken_only_after_a_whole_lease_duration() {
     let server = TestServer::default();
@@ -176,7 +176,7 @@ async fn of_candidates_that_race_one_wins_and_the_others_get_409() {
     let start = |identity: &str| {
         let connection = Connection::new(&server);
         connection.set(slow);
-        // The same jitter: they march in step.
+        // The same jitter: they run in lockstep.
         Candidate::start_with(connection, identity, |config| config.jitter_seed = 1)
     };
     let candidates: Vec<Candidate> = ["a", "b", "c"].map(start).into();
@@ -220,7 +220,7 @@ async fn an_api_server_that_answers_500_for_ever_ends_leadership_at_the_deadline
     leadership_ends_at_the_deadline(Mode::Error500, "last error: 500 InternalError").await;
 }
 
-/// The renewals arrive, but the leader cannot know it. The standby sees the last one and waits for all of it.
+/// The renewals arrive, but the leader cannot know that. The standby sees the last one and waits for its full duration.
 #[tokio::test(start_paused = true)]
 async fn lost_answers_end_leadership_at_the_deadline() {
     let server = TestServer::default();
@@ -234,7 +234,7 @@ async fn lost_answers_end_leadership_at_the_deadline() {
     assert_never_two(&server);
 }
 
-/// The fence holds even while the election's own task does not run.
+/// The fence works even while the election's own task does not run.
 #[tokio::test(start_paused = true)]
 async fn a_term_ends_without_anybody_telling_it() {
     let server = TestServer::default();
@@ -243,9 +243,24 @@ async fn a_term_ends_without_anybody_telling_it() {
     let term = a.handle.term.borrow().clone().expect("leads");
     assert!(term.is_valid());
     tokio::time::advance(RENEW_DEADLINE).await;
-    // No await since: the task had no chance to run.
+    // There has been no await since, so the task had no chance to run.
     assert!(!term.is_valid());
     assert!(super::Term::unlimited().is_valid());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_the_end_of_a_term_is_told_of_it_and_of_no_renewal() {
+    let server = TestServer::default();
+    let a = Candidate::start(&server, "a");
+    a.until_leading(Duration::from_secs(1)).await;
+    let leading = crate::write::Leading::new(a.handle.term.clone());
+    let a_minute = Duration::from_secs(60);
+    assert!(tokio::time::timeout(a_minute, leading.ended()).await.is_err(), "it is renewed");
+    a.mode(Mode::BlackHole);
+    let start = Instant::now();
+    tokio::time::timeout(a_minute, leading.ended()).await.expect("it ends");
+    assert!(start.elapsed() <= RENEW_DEADLINE && !leading.may_write());
+    tokio::time::timeout(a_minute, leading.ended()).await.expect("it has ended");
 }
 
 #[tokio::test(start_paused = true)]
@@ -315,7 +330,7 @@ async fn a_lease_that_was_taken_ends_leadership_at_once() {
     let a = Candidate::start(&server, "a");
     a.until_leading(Duration::from_secs(1)).await;
     let mut lease = server.lease().expect("created");
-    // Somebody who does not keep the rules.
+    // A process that breaks the rules.
     lease.spec.as_mut().expect("filled").holder_identity = Some("thief".to_owned());
     let thief = Connection::new(&server);
     super::LeaseApi::replace(&thief, &lease).await.expect("the right resourceVersion");
@@ -343,6 +358,45 @@ async fn a_release_that_does_not_get_through_is_told() {
     assert_never_two(&server);
 }
 
+/// A renewal is on its way when the leader stops, and takes effect between the look at the Lease and its release.
+#[tokio::test(start_paused = true)]
+async fn a_release_that_a_late_renewal_comes_between_is_made_again() {
+    let server = TestServer::default();
+    let a = Candidate::start(&server, "a");
+    a.until_leading(Duration::from_secs(1)).await;
+    a.connection.set(Faults { before: Duration::from_secs(1), ..Faults::default() });
+    let renewed = server.lease().and_then(|lease| lease.spec?.renew_time);
+    sleep(RETRY_PERIOD + Duration::from_millis(100)).await;
+    a.connection.set(Faults { after: Duration::from_secs(1), ..Faults::default() });
+    assert_eq!(server.lease().and_then(|lease| lease.spec?.renew_time), renewed, "it is still on its way");
+    a.cancel.cancel();
+    assert_eq!(a.run.await.expect("no panic"), ElectionEnd::Released);
+    assert_eq!((server.conflicts(), server.holder().as_str()), (1, ""));
+    assert_never_two(&server);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_somebody_else_always_comes_before_is_given_up() {
+    let server = TestServer::default();
+    let a = Candidate::start(&server, "a");
+    a.until_leading(Duration::from_secs(1)).await;
+    let other = Connection::new(&server);
+    let writes = tokio::spawn(async move {
+        loop {
+            let lease = other.server.lease().expect("created");
+            let _ = super::LeaseApi::replace(&other, &lease).await;
+            sleep(Duration::from_millis(10)).await;
+        }
+    });
+    a.connection.set(Faults { after: Duration::from_millis(50), ..Faults::default() });
+    a.cancel.cancel();
+    let start = Instant::now();
+    let end = a.run.await.expect("no panic");
+    assert!(matches!(end, ElectionEnd::NotReleased { .. }), "{end:?}");
+    assert!(start.elapsed() <= RENEW_DEADLINE, "{:?}", start.elapsed());
+    writes.abort();
+}
+
 /// Cancelled between two attempts, of which the first took effect and was not answered.
 #[tokio::test(start_paused = true)]
 async fn an_acquisition_that_is_cancelled_after_its_answer_was_lost_leaves_no_lease_behind() {
@@ -350,11 +404,11 @@ async fn an_acquisition_that_is_cancelled_after_its_answer_was_lost_leaves_no_le
     let connection = Connection::new(&server);
     connection.set(Faults { after: Duration::from_secs(1), ..Faults::default() });
     let a = Candidate::start_with(connection, "a", |_| {});
-    // It reads that there is none, and then its answers are lost.
+    // It reads that there is none, and from then on answers are lost.
     sleep(Duration::from_millis(500)).await;
     a.mode(Mode::LoseAnswers);
     until(Duration::from_secs(30), "the creation took effect", || server.holder() == "a").await;
-    // From now on calls fail at once, so that it is between two of them.
+    // From now on calls fail at once, so that the cancellation falls between two of them.
     a.mode(Mode::Error500);
     sleep(LEASE_DURATION).await;
     a.mode(Mode::Up);
@@ -363,7 +417,7 @@ async fn an_acquisition_that_is_cancelled_after_its_answer_was_lost_leaves_no_le
     assert_eq!(server.holder(), "");
 }
 
-/// Cancelled between the effect of the acquiring write and its answer: the Lease must not stay behind.
+/// Cancelled between the effect of the acquiring write and its answer: the Lease must not be left behind.
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_acquisition_leaves_no_lease_behind() {
     let server = TestServer::default();
@@ -394,7 +448,7 @@ async fn another_configuration_under_the_same_name_is_seen() {
         "{conflict}"
     );
     assert_eq!(seen.conflict(&Claim::new(&["test"], "0001")), None);
-    // After the take-over the annotation is b's.
+    // After the takeover, the annotation is b's.
     a.run.abort();
     b.until_leading(LEASE_DURATION + LONGEST_PAUSE).await;
     let lease = server.lease().expect("still there");
@@ -431,7 +485,7 @@ impl Random {
     }
 }
 
-/// Half an hour with three candidates whose connections fail in all ways, that are killed, cancelled and started again.
+/// Half an hour with three candidates whose connections fail in every way, and that are killed, cancelled and restarted.
 async fn random_history(seed: u64) {
     let mut random = Random(fastrand::Rng::with_seed(seed));
     let server = TestServer::default();
@@ -474,7 +528,7 @@ async fn random_history(seed: u64) {
         assert_eq!(server.violations(), Vec::<String>::new(), "seed {seed}");
     }
     assert!(led > 50, "seed {seed}: a leader was seen {led} times only, the history shows nothing");
-    // When faults end, somebody leads.
+    // Once faults end, somebody leads.
     for candidate in &mut candidates {
         candidate.mode(Mode::Up);
         if candidate.run.is_finished() {

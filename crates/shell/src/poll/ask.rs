@@ -1,4 +1,4 @@
-//! One request: to the API server, to a URL, or by a function of the plugin.
+//! One request: to the API server, to a URL, or by calling a function of the plugin.
 
 use crate::call::chain;
 use http::{Request, StatusCode, Uri, header};
@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// Longest answer: the use of every node of a big cluster.
+/// Maximum size of an answer: the usage of every node of a big cluster.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
-/// Longest part of an answer that is quoted in a message.
+/// Maximum length of the part of an answer that is quoted in a message.
 const QUOTE_CHARS_MAX: usize = 200;
 
 /// Why there is no answer.
@@ -25,13 +25,13 @@ pub(crate) enum Failure {
     Error(String),
 }
 
-/// Asks one endpoint.
+/// Queries one endpoint.
 pub(crate) struct Asker {
     endpoint: Endpoint,
-    /// Of the API server.
+    /// The client for the API server.
     api_server: Client,
     timeout: Duration,
-    /// A function of the plugin has not returned.
+    /// Set while a function of the plugin has not returned.
     busy: Arc<AtomicBool>,
 }
 
@@ -40,10 +40,10 @@ impl Asker {
         Self { endpoint, api_server, timeout, busy: Arc::default() }
     }
 
-    /// The answer: JSON text.
+    /// The answer, as JSON text.
     ///
     /// # Errors
-    /// There is none, or not in time.
+    /// There is none, or it was not in time.
     pub async fn ask(&self) -> Result<String, Failure> {
         let asked = async {
             match &self.endpoint {
@@ -61,7 +61,7 @@ impl Asker {
         }
     }
 
-    /// Calls the plugin's function in a thread of its own, which nobody can end: so there is never more than one.
+    /// Calls the plugin's function on its own thread, which cannot be stopped, so there is never more than one.
     async fn call(&self, function: &PollFunction) -> Result<String, String> {
         if self.busy.swap(true, Ordering::AcqRel) {
             return Err("the plugin's function has not returned from an earlier call".to_owned());
@@ -72,7 +72,7 @@ impl Asker {
             let value = catch_unwind(AssertUnwindSafe(|| function()));
             let value = value.unwrap_or_else(|_| Err("the plugin's function panicked".to_owned()));
             busy.store(false, Ordering::Release);
-            // Whoever asked may have given up.
+            // The caller may have given up.
             let _ = answer.send(value);
         });
         if let Err(error) = thread {
@@ -85,7 +85,7 @@ impl Asker {
     }
 }
 
-/// A client for a URL, and what is asked of it. Certificates and token may change, so files are read each time.
+/// A client for a URL, and the request for it. Certificates and token may change, so the files are read each time.
 async fn client(
     url: &str,
     ca_file: Option<&str>,
@@ -101,7 +101,7 @@ async fn client(
     let mut config = Config::new(server);
     config.default_retry = false;
     if scheme == "http" {
-        // Nobody is verified, so that no trusted certificates need to be on this machine.
+        // No server is verified, so this machine needs no trusted certificates.
         config.root_cert = Some(Vec::new());
     } else if let Some(file) = ca_file {
         let pem = tokio::fs::read(file).await.map_err(|error| format!("cannot read {file}: {error}"))?;

@@ -1,4 +1,4 @@
-//! Who asks: what a proxy in front says, what the client's certificate says, what the API server says of the token; else nobody.
+//! Who the client is: according to a front proxy, the client's certificate, or the API server's review of the token; otherwise anonymous.
 
 use super::authorities::{RequestHeaders, Trusted};
 use super::remembered::Remembered;
@@ -20,12 +20,12 @@ use tracing::warn;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
-/// Reviews that are on their way at once.
+/// Maximum concurrent reviews.
 pub(super) const REVIEWS_MAX: usize = 16;
-/// Longest token that is looked at: what an API server takes in its headers.
+/// Maximum length of a token that is considered: what an API server accepts in its headers.
 const TOKEN_BYTES_MAX: usize = 16 << 10;
 
-/// Who somebody is.
+/// The identity of a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct User {
@@ -45,7 +45,7 @@ impl User {
         }
     }
 
-    /// Whoever is known belongs to this group.
+    /// Every authenticated user belongs to this group.
     fn known(mut self) -> Self {
         const AUTHENTICATED: &str = "system:authenticated";
         if !self.groups.iter().any(|group| group == AUTHENTICATED) {
@@ -55,7 +55,7 @@ impl User {
     }
 }
 
-/// Whom the answer to a review names, if the token is somebody's.
+/// The user in the answer to a review, if the token is valid.
 fn user(review: TokenReview) -> Option<User> {
     let status = review.status.filter(|status| status.authenticated == Some(true))?;
     let UserInfo { username, uid, groups, extra } = status.user.unwrap_or_default();
@@ -67,21 +67,21 @@ fn user(review: TokenReview) -> Option<User> {
     })
 }
 
-/// Whose token it is, by the answer to a review.
+/// Whose token it is, according to the answer to a review.
 ///
 /// # Errors
-/// It is no such answer.
+/// It is not such an answer.
 pub(super) fn understood(body: &[u8]) -> Result<String, String> {
     let user = user(super::answer(body)?);
     Ok(format!("{:?}", user.map(User::known)))
 }
 
-/// Finds out who asks.
+/// Authenticates clients.
 pub(super) struct Authenticator {
     trusted: watch::Receiver<Arc<Trusted>>,
     caller: Option<Caller>,
     remember: Duration,
-    /// By the hash of the token; `None`: it is nobody's.
+    /// By the hash of the token; `None`: it is not valid.
     tokens: Remembered<[u8; 32], Option<User>>,
     turns: Semaphore,
     reviews: ReviewMetrics,
@@ -104,7 +104,7 @@ impl Authenticator {
         }
     }
 
-    /// Who asks; `None`: somebody who says who he is, and is not.
+    /// Who the client is; `None` if it presents credentials that are not valid.
     pub async fn who(&self, asked: Asked<'_>) -> Option<User> {
         let trusted = Arc::clone(&self.trusted.borrow());
         if let Some((authority, headers)) = &trusted.proxy
@@ -139,7 +139,7 @@ impl Authenticator {
             return answer;
         }
         let _turn = self.turns.acquire().await.ok()?;
-        // Somebody with the same token may have had the turn before.
+        // Another request with the same token may have been reviewed first.
         if let Some(answer) = self.tokens.get(&key) {
             return answer;
         }
@@ -160,14 +160,14 @@ impl Authenticator {
     }
 }
 
-/// The token of a request.
+/// The bearer token of a request.
 fn token(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (kind, token) = value.trim().split_once(' ')?;
     Some(token.trim()).filter(|token| kind.eq_ignore_ascii_case("bearer") && !token.is_empty())
 }
 
-/// Whom a certificate names: its common name, in the groups that are its organisations.
+/// The user named in a certificate: its common name, with its organisations as groups.
 fn named(certificate: &CertificateDer<'_>) -> Option<User> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let subject = certificate.subject();
@@ -182,7 +182,7 @@ fn is_allowed(headers: &RequestHeaders, chain: &[CertificateDer<'_>]) -> bool {
     headers.allowed_names.is_empty() || name().is_some_and(|name| headers.allowed_names.contains(&name))
 }
 
-/// Whom the headers name, whoever wrote them.
+/// The user named in the headers, whoever wrote them.
 fn told(headers: &RequestHeaders, given: &HeaderMap) -> Option<User> {
     let values = |name: &String| -> Vec<String> {
         given.get_all(name).iter().filter_map(|value| Some(value.to_str().ok()?.to_owned())).collect()
@@ -205,7 +205,7 @@ fn told(headers: &RequestHeaders, given: &HeaderMap) -> Option<User> {
     })
 }
 
-/// A key as it was before it became part of a header's name: percent-decoded, where that makes sense.
+/// A key as it was before it became part of a header name: percent-decoded, if that is possible.
 fn unescaped(key: &str) -> String {
     let mut bytes = Vec::with_capacity(key.len());
     let mut rest = key.as_bytes();

@@ -1,4 +1,4 @@
-//! Whose certificates count: from files, or from the cluster's ConfigMap `extension-apiserver-authentication`.
+//! Which authorities are trusted for client certificates: from files, or from the cluster's ConfigMap `extension-apiserver-authentication`.
 
 use super::certificate::{certificates, read};
 use crate::call::{Call, Caller};
@@ -15,36 +15,36 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-/// The ConfigMap in which an API server says whom it trusts.
+/// The ConfigMap in which an API server publishes the authorities it trusts.
 const CONFIG_MAP: &str = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication";
-/// Between two looks at files and ConfigMap.
+/// Interval between two checks of the files and the ConfigMap.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// Between two looks after one that failed.
+/// Interval until the next check after a failed one.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// How a proxy in front says who its client is.
+/// How a front proxy passes on its client's identity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestHeaders {
-    /// Authority of the proxy's certificate (PEM file).
+    /// Authority for the proxy's certificate (PEM file).
     pub authority: PathBuf,
-    /// The names in them that count; empty: every name.
+    /// The common names that are accepted in it; empty: any name.
     pub allowed_names: Vec<String>,
-    /// Headers with the name of the user.
+    /// Headers with the user name.
     pub username: Vec<String>,
-    /// Headers with its UID.
+    /// Headers with the user's UID.
     pub uid: Vec<String>,
-    /// Headers with its groups.
+    /// Headers with the user's groups.
     pub groups: Vec<String>,
-    /// Beginnings of headers with more about it.
+    /// Prefixes of headers with further attributes of the user.
     pub extra_prefixes: Vec<String>,
 }
 
-/// Where it is read.
+/// Where the authorities are read from.
 #[derive(Clone)]
 pub(super) struct AuthoritySources {
     pub client_authority: Option<PathBuf>,
     pub request_headers: Option<RequestHeaders>,
-    /// Whose ConfigMap says what the files do not; `None`: nobody's.
+    /// The cluster whose ConfigMap provides what the files do not; `None`: there is none.
     pub cluster: Option<Caller>,
 }
 
@@ -55,16 +55,16 @@ struct Read {
     proxy: Option<(String, RequestHeaders)>,
 }
 
-/// Whose certificates count.
+/// Whose certificates are trusted.
 #[derive(Debug, Default)]
 pub(super) struct Trusted {
-    /// Of clients themselves.
+    /// The authority for clients themselves.
     pub clients: Option<Authority>,
-    /// Of proxies, and how they say who their client is.
+    /// The authority for proxies, and how they pass on their client's identity.
     pub proxy: Option<(Authority, RequestHeaders)>,
 }
 
-/// An authority of certificates.
+/// A certificate authority.
 #[derive(Debug)]
 pub(super) struct Authority(Arc<dyn ClientCertVerifier>);
 
@@ -79,7 +79,7 @@ impl Authority {
         verifier.map(Self).map_err(|error| error.to_string())
     }
 
-    /// Whether it stands behind the first certificate of a chain.
+    /// Whether the first certificate of a chain was issued by it.
     pub fn vouches_for(&self, chain: &[CertificateDer<'static>]) -> bool {
         let Some((own, rest)) = chain.split_first() else { return false };
         self.0.verify_client_cert(own, rest, UnixTime::now()).is_ok()
@@ -122,10 +122,10 @@ impl Read {
     }
 }
 
-/// What is understood of the ConfigMap, and whether its authorities can be used.
+/// What is read from the ConfigMap, and whether its authorities can be used.
 ///
 /// # Errors
-/// It is no ConfigMap, or they cannot.
+/// It is not a ConfigMap, or they cannot be used.
 pub(super) fn understood(body: &[u8]) -> Result<String, String> {
     let read = Read::of_config_map(body)?;
     trusted(&read)?;
@@ -153,7 +153,7 @@ impl AuthoritySources {
         Ok(read_now)
     }
 
-    /// What of it are files: those have to be right from the beginning.
+    /// Only the sources that are files: these have to be valid from the beginning.
     fn without_cluster(&self) -> Self {
         Self { cluster: None, ..self.clone() }
     }
@@ -174,15 +174,15 @@ fn trusted(read: &Read) -> Result<Trusted, String> {
 pub(super) struct Authorities {
     sources: AuthoritySources,
     sender: watch::Sender<Arc<Trusted>>,
-    /// `None`: the ConfigMap was not read yet.
+    /// `None`: the ConfigMap has not been read yet.
     read: Option<Read>,
 }
 
 impl Authorities {
-    /// Reads them for the first time; the ConfigMap only where a start without it is none.
+    /// Reads them for the first time; the ConfigMap only if startup must not succeed without it.
     ///
     /// # Errors
-    /// One of them cannot be read, or not be used.
+    /// One of them cannot be read, or cannot be used.
     pub async fn read(
         sources: AuthoritySources,
         tolerate_lookup_failure: bool,
@@ -194,7 +194,7 @@ impl Authorities {
         Ok((Self { sources, sender, read }, receiver))
     }
 
-    /// Keeps them for ever.
+    /// Keeps them current, for ever.
     pub async fn keep(mut self) {
         let mut said = None;
         let mut pause = if self.read.is_some() { LOOK_EVERY } else { Duration::ZERO };

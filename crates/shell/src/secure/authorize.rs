@@ -1,4 +1,5 @@
-//! What somebody may: read the paths that are open to all, everything as one of `system:masters`, and what the API server says.
+//! What a client may do: read the paths that are open to all, do everything as a member of `system:masters`, and do what the API server
+//! allows.
 
 use super::authenticate::{REVIEWS_MAX, User};
 use super::remembered::Remembered;
@@ -14,9 +15,9 @@ use tokio::sync::Semaphore;
 use tracing::warn;
 
 const PATH: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
-/// Who may do everything, in each API server.
+/// The group that may do everything, on any API server.
 const MASTERS: &str = "system:masters";
-/// Longest path that an answer is remembered for: longer ones are nobody's business.
+/// Maximum length of a path whose answer is remembered; longer paths do not exist here.
 const PATH_BYTES_MAX: usize = 1024;
 
 #[derive(Clone, Default)]
@@ -32,23 +33,23 @@ impl From<SubjectAccessReview> for Verdict {
     }
 }
 
-/// What somebody may, by the answer to a review.
+/// What the client may do, according to the answer to a review.
 ///
 /// # Errors
-/// It is no such answer.
+/// It is not such an answer.
 pub(super) fn understood(body: &[u8]) -> Result<String, String> {
     let Verdict { allowed, reason } = super::answer::<SubjectAccessReview>(body)?.into();
     Ok(format!("{allowed} {reason:?}"))
 }
 
-/// Who, how, what.
+/// User, verb and path.
 type Question = (User, String, String);
 
-/// Finds out what somebody may.
+/// Authorizes clients.
 pub(super) struct Authorizer {
     caller: Option<Caller>,
     always: Vec<String>,
-    /// How long a yes and a no count.
+    /// How long positive and negative answers are valid.
     remember: (Duration, Duration),
     answers: Remembered<Question, Verdict>,
     turns: Semaphore,
@@ -67,10 +68,10 @@ impl Authorizer {
         Self { caller, always, remember, answers, turns, reviews: metrics.access_reviews.clone() }
     }
 
-    /// Whether this user may do this.
+    /// Checks whether this user may do this.
     ///
     /// # Errors
-    /// He may not, or whether he may cannot be found out.
+    /// The user may not, or this cannot be determined.
     pub async fn may(&self, user: &User, method: &Method, path: &str) -> Result<(), Refusal> {
         if self.is_open(path) || user.groups.iter().any(|group| group == MASTERS) {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What is shown to clients: a certificate of our own making, or of files, and others for clients that ask for certain names.
+//! The certificates presented to clients: a self-made one or one from files, and others for clients that ask for certain names.
 
 use super::tls::TlsOptions;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair};
@@ -18,21 +18,21 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-/// Between two looks at the files.
+/// Interval between two checks of the files.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// Life of a certificate of our own making, as upstream's; it is made again in the last third.
+/// Lifetime of a self-made certificate, as upstream; it is renewed in the last third.
 const OWN_LIFE: Duration = Duration::from_secs(365 * 86400);
-/// A client whose clock is behind by less finds it valid all the same.
+/// A client whose clock is behind by less still accepts it.
 const CLOCK_SKEW: Duration = Duration::from_secs(3600);
-/// Names of a certificate of our own making and its key in a folder, as upstream's.
+/// File names of a self-made certificate and its key in a directory, as upstream.
 const OWN_FILES: (&str, &str) = ("kube-scheduler.crt", "kube-scheduler.key");
-/// Longest file that is read.
+/// Maximum size of a file that is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// What is shown to clients that ask for no name in particular.
+/// The certificate presented to clients that do not ask for a particular name.
 #[derive(Clone, Debug)]
 pub enum ServingCertificate {
-    /// One of our own making for these names and addresses, which exists in memory only.
+    /// A self-made certificate for these names and addresses, which exists only in memory.
     Own {
         /// DNS names and addresses.
         names: Vec<String>,
@@ -46,14 +46,14 @@ pub enum ServingCertificate {
     },
 }
 
-/// What is shown to clients that ask for one of these names.
+/// A certificate presented to clients that ask for one of these names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedCertificate {
     /// Certificate chain, PEM.
     pub certificate: PathBuf,
     /// Key, PEM.
     pub key: PathBuf,
-    /// DNS names; `*` may stand for the first label. Empty: those in the certificate, after all names that are written down.
+    /// DNS names; `*` may stand for the first label. If empty, the names in the certificate are used, after all explicitly given names.
     pub names: Vec<String>,
 }
 
@@ -64,7 +64,7 @@ struct Pair {
     key: String,
 }
 
-/// The files of a certificate of our own making in this folder: those that are there, or new ones.
+/// The files of a self-made certificate in this directory: existing ones, or else new ones.
 ///
 /// # Errors
 /// They cannot be written.
@@ -82,7 +82,7 @@ pub fn own_certificate_in(folder: &Path, names: &[String]) -> Result<ServingCert
     Ok(ServingCertificate::Files { certificate, key })
 }
 
-/// For the owner only.
+/// Readable by the owner only.
 fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
@@ -109,14 +109,14 @@ fn unix_now() -> i64 {
     jiff::Timestamp::now().as_second()
 }
 
-/// The certificates of a PEM text; at least one.
+/// The certificates in a PEM text; at least one.
 pub(super) fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     let chain = chain.map_err(|error| error.to_string())?;
     if chain.is_empty() { Err("there is no certificate in it".to_owned()) } else { Ok(chain) }
 }
 
-/// A file of bounded length.
+/// Reads a file of bounded size.
 pub(super) async fn read(path: &Path) -> Result<String, String> {
     let wrong = |error: std::io::Error| format!("{}: {error}", path.display());
     let file = tokio::fs::File::open(path).await.map_err(wrong)?;
@@ -140,7 +140,7 @@ pub(super) struct Certificates {
     served: Served,
 }
 
-/// What is served with: the default, and those for names.
+/// What is being served with: the default certificate, and those for names.
 #[derive(Clone, PartialEq, Eq)]
 struct Served(Vec<Pair>);
 
@@ -151,7 +151,7 @@ impl std::fmt::Debug for Served {
 }
 
 impl Certificates {
-    /// Reads or makes them for the first time.
+    /// Reads or makes the certificates for the first time.
     ///
     /// # Errors
     /// One of them cannot be used.
@@ -166,7 +166,7 @@ impl Certificates {
         Ok((Self { default, named, tls, sender, served }, receiver))
     }
 
-    /// Keeps them for ever.
+    /// Keeps them current, for ever.
     pub async fn keep(mut self) {
         let mut said = None;
         loop {
@@ -217,7 +217,7 @@ async fn current(
     Ok(Served(pairs))
 }
 
-/// Whether the last third of its life has begun.
+/// Whether the last third of its lifetime has begun.
 fn is_due(pem: &str) -> bool {
     let Ok(chain) = certificates(pem) else { return true };
     let Some(Ok((_, certificate))) = chain.first().map(|der| X509Certificate::from_der(der)) else {
@@ -254,7 +254,7 @@ fn server_config(
     };
     let (default, others) = served.0.split_first().ok_or("there is no certificate")?;
     let default = certified(default)?;
-    // Names that are written down come before those in certificates.
+    // Explicitly given names take precedence over those in certificates.
     let (mut written, mut found) = (Vec::new(), Vec::new());
     for (pair, named) in others.iter().zip(named) {
         let key = certified(pair).map_err(|why| format!("{}: {why}", named.certificate.display()))?;
@@ -275,7 +275,7 @@ fn server_config(
     Ok(Arc::new(config))
 }
 
-/// Chooses a certificate by the name that the client asks for: one that is written out before one with a `*`.
+/// Chooses a certificate by the name that the client asks for; an exact name takes precedence over one with a `*`.
 #[derive(Debug)]
 struct ByName {
     default: Arc<CertifiedKey>,
@@ -298,8 +298,8 @@ impl ResolvesServerCert for ByName {
     }
 }
 
-/// Takes any certificate whose key the client has. Which authorities count may change while a connection lasts, and a client with a
-/// certificate that counts nothing may still have a token: so it is judged with each request.
+/// Accepts any certificate whose key the client has. The trusted authorities may change while a connection lasts, and a client whose
+/// certificate is not trusted may still have a token: so the certificate is judged with each request.
 #[derive(Debug)]
 struct KeyOnly(Arc<CryptoProvider>);
 

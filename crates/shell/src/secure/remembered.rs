@@ -1,4 +1,4 @@
-//! Answers that count for a while.
+//! Answers that are valid for a while.
 
 use secondmate_telemetry::Metrics;
 use secondmate_telemetry::metrics::BoundedQueue;
@@ -8,29 +8,29 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Answers that are kept at once. Whoever asks in many names costs the API server a review each; the others keep their answers, as the
-/// one that has the least time left makes room.
+/// Maximum number of answers kept. A client that uses many identities costs the API server one review each; other clients keep their
+/// answers, because the answer closest to expiry makes room.
 pub(super) const ANSWERS_MAX: usize = 4096;
 
-/// A bounded number of answers, each with the end of its time.
+/// A bounded number of answers, each with its expiry.
 pub(super) struct Remembered<K, V> {
     answers: Mutex<HashMap<K, (V, Instant)>>,
     measured: BoundedQueue,
 }
 
 impl<K: Eq + Hash + Clone, V: Clone> Remembered<K, V> {
-    /// Nothing yet; `name` is that of the queue in the metrics.
+    /// Empty; `name` is the queue's name in the metrics.
     pub fn new(name: &str, metrics: &Metrics) -> Self {
         Self { answers: Mutex::default(), measured: metrics.bounded_queue(name, ANSWERS_MAX) }
     }
 
-    /// The answer, while it counts.
+    /// The answer, while it is valid.
     pub fn get(&self, key: &K) -> Option<V> {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         answers.get(key).filter(|(_, end)| *end > Instant::now()).map(|(value, _)| value.clone())
     }
 
-    /// Keeps an answer for so long.
+    /// Keeps an answer for this long.
     pub fn keep(&self, key: K, value: V, time: Duration) {
         if time.is_zero() {
             return;

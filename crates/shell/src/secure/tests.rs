@@ -1,4 +1,4 @@
-//! Who is let in, with an API server that answers what the tests say.
+//! Who is let in, with an API server that answers as each test says.
 
 use super::authenticate::{Authenticator, User};
 use super::authorities::{Authorities, AuthoritySources, Trusted};
@@ -33,7 +33,7 @@ fn an_answer_with_lists_for_objects_lets_nobody_in() {
 
 const TEN_SECONDS: Duration = Duration::from_secs(10);
 
-/// An API server that notes what it is asked.
+/// An API server that records what it is asked.
 #[derive(Clone)]
 struct ApiServer {
     asked: Arc<Mutex<Vec<(String, Value)>>>,
@@ -68,7 +68,7 @@ impl ApiServer {
     }
 }
 
-/// `token-NAME` is that of NAME; who may read `/metrics` is called `scraper`.
+/// `token-NAME` belongs to NAME; the user that may read `/metrics` is called `scraper`.
 fn usual(path: &str, body: &Value) -> (u16, Value) {
     if path.ends_with("tokenreviews") {
         let token = body["spec"]["token"].as_str().unwrap_or_default();
@@ -103,7 +103,7 @@ fn gate_with(api: &ApiServer, trusted: watch::Receiver<Arc<Trusted>>) -> Delegat
     }
 }
 
-/// The status of the answer, 200 for what is let through, and the message.
+/// The status (200 if the request is let through) and the message.
 async fn asked(
     gate: &Delegated,
     path: &str,
@@ -124,7 +124,7 @@ async fn asked(
     }
 }
 
-/// An authority, and what makes certificates of it.
+/// A certificate authority that can sign certificates.
 fn authority() -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "authority");

@@ -1,10 +1,10 @@
-//! Which TLS is spoken, in the terms of Go's flags.
+//! TLS versions, cipher suites and curves, in the terms of Go's flags.
 
 use rustls::crypto::CryptoProvider;
 use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
 use std::sync::Arc;
 
-/// The least version of TLS.
+/// The minimum TLS version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TlsVersion {
     /// TLS 1.2.
@@ -17,15 +17,15 @@ pub enum TlsVersion {
 /// Versions, cipher suites and curves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsOptions {
-    /// The least version.
+    /// The minimum version.
     pub minimum: TlsVersion,
-    /// Cipher suites of TLS 1.2 by their names; empty: all. As in Go, those of TLS 1.3 are not chosen.
+    /// Cipher suites for TLS 1.2 by name; empty: all. As in Go, those of TLS 1.3 cannot be chosen.
     pub cipher_suites: Vec<String>,
-    /// Curves by their numbers; empty: all.
+    /// Curves by number; empty: all.
     pub curves: Vec<i32>,
 }
 
-/// Suites that Go knows and that are not spoken here: without forward secrecy, without authenticated encryption, or broken.
+/// Suites that Go knows but that are not supported here: without forward secrecy, without authenticated encryption, or broken.
 const NOT_SPOKEN: [&str; 16] = [
     "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
     "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256",
@@ -45,25 +45,25 @@ const NOT_SPOKEN: [&str; 16] = [
     "TLS_RSA_WITH_RC4_128_SHA",
 ];
 
-/// Curves that Go knows and that are not spoken here: P-521, and the hybrids with ML-KEM.
+/// Curves that Go knows but that are not supported here: P-521, and the hybrids with ML-KEM.
 const CURVES_NOT_SPOKEN: [i32; 4] = [25, 4587, 4588, 4589];
 
-/// A suite by the name that Go has for it.
+/// Go's name for a suite.
 fn go_name(suite: &SupportedCipherSuite) -> String {
     suite.suite().as_str().unwrap_or_default().replace("TLS13_", "TLS_")
 }
 
 fn is_named(suite: &SupportedCipherSuite, name: &str) -> bool {
     let own = go_name(suite);
-    // Go has two names for some.
+    // Go has two names for some suites.
     own == name || own.strip_suffix("_SHA256").is_some_and(|own| own == name && own.ends_with("POLY1305"))
 }
 
 impl TlsOptions {
-    /// What is asked for and not spoken here, though something that is stays.
+    /// Returns what was asked for but is not supported here, provided that something supported remains.
     ///
     /// # Errors
-    /// A name or number that means nothing, or nothing is left that is spoken.
+    /// A name or number is unknown, or nothing supported remains.
     pub fn check(&self) -> Result<Vec<String>, String> {
         let mut remarks = Vec::new();
         let provider = rustls::crypto::ring::default_provider();
@@ -100,7 +100,7 @@ impl TlsOptions {
         Ok(remarks)
     }
 
-    /// What does the cryptography, with what was chosen.
+    /// The crypto provider, restricted to what was chosen.
     pub(super) fn provider(&self) -> Arc<CryptoProvider> {
         let mut provider = rustls::crypto::ring::default_provider();
         if !self.cipher_suites.is_empty() {
@@ -114,7 +114,7 @@ impl TlsOptions {
         Arc::new(provider)
     }
 
-    /// The versions that are spoken.
+    /// The enabled versions.
     pub(super) fn versions(&self, provider: &CryptoProvider) -> Vec<&'static SupportedProtocolVersion> {
         let has_1_2 = provider.cipher_suites.iter().any(|suite| suite.tls13().is_none());
         let mut versions = vec![&rustls::version::TLS13];

@@ -1,8 +1,8 @@
-//! Tells the owners of pods whose scheduler name nobody serves, once for each pod.
+//! Informs the owners of pods whose scheduler name nobody serves, once for each pod.
 //!
-//! One process does it for the whole cluster: that whose Lease comes first among those of all secondmates that live and may. Whatever another
-//! one has told already, before a change of leaders or of that order, is found among the events. Without the rights to list Leases and
-//! events a process leaves it to the others, and its Lease says so.
+//! One process does this for the whole cluster: the one whose Lease comes first among those of all live secondmates that have the
+//! permissions. What another process has already reported, before a change of leader or of that order, is found among the events. Without
+//! permission to list Leases and events, a process leaves it to the others, and its Lease says so.
 
 use super::{LookLimits, TRIED_WITHIN, Waiting, regarded, unserved, waiting};
 use crate::access::{self, Subject};
@@ -23,16 +23,16 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
-/// Between two looks.
+/// Interval between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(300);
-/// From the beginning of leadership to the first look: other schedulers may start together with this one.
+/// From the beginning of leadership to the first look: other schedulers may be starting at the same time.
 const FIRST_LOOK: Duration = TRIED_WITHIN;
 /// Reason of the event on the pod.
 pub(crate) const REASON: &str = "SchedulerNameNotServed";
-/// Pods that one look tells, at most; the others are told by the next ones.
+/// Maximum number of pods reported by one look; the next looks report the others.
 const TOLD_MAX: usize = 100;
 
-/// What it needs to be allowed; a scheduler runs without it.
+/// The permissions it needs; a scheduler runs without them.
 pub(crate) fn rights() -> BTreeSet<Permission> {
     let list = |group, resource| Permission::on("list", group, resource, "", "");
     BTreeSet::from([list("", "events"), list("coordination.k8s.io", "leases")])
@@ -43,15 +43,15 @@ pub(crate) struct Report {
     pub caller: Caller,
     pub leading: Leading,
     pub events: EventSink,
-    /// Our own Lease, if we take one.
+    /// Our own Lease, if we use one.
     pub own: Option<LeaseName>,
-    /// What our Lease says of our rights.
+    /// What our Lease says about our permissions.
     pub may_not_list: Arc<AtomicBool>,
-    /// The names that we serve.
+    /// The names we serve.
     pub names: BTreeSet<String>,
     /// In whose name events are written.
     pub controller: Atom,
-    /// Pods that nobody serves.
+    /// The number of pods whose scheduler name nobody serves.
     pub gauge: Gauge,
     /// When it looks.
     pub pace: Pace,
@@ -62,11 +62,11 @@ pub(crate) struct Report {
 pub struct Pace {
     /// From the beginning of leadership to the first look.
     pub first: Duration,
-    /// Between two looks.
+    /// Interval between two looks.
     pub every: Duration,
-    /// Pods that wait for a shorter time are not judged.
+    /// Pods that have been waiting for less than this are not judged.
     pub pending_for: Duration,
-    /// How much it looks at.
+    /// How much it reads.
     pub limits: LookLimits,
 }
 
@@ -81,12 +81,12 @@ impl Default for Pace {
     }
 }
 
-/// What earlier looks have left.
+/// What earlier looks have left behind.
 #[derive(Default)]
 struct Looks {
-    /// The pods that were told, by UID, and the names of their schedulers.
+    /// The pods that have been reported, by UID, with their scheduler names.
     told: BTreeMap<String, String>,
-    /// Lists that were not read to their end, each of which is said once.
+    /// Lists that were not read to their end, each of which is logged once.
     cut: BTreeSet<&'static str>,
 }
 
@@ -101,7 +101,7 @@ impl Looks {
 }
 
 impl Report {
-    /// Looks again and again; ends where it may not.
+    /// Looks periodically; ends if the permissions are missing.
     pub async fn run(mut self) {
         loop {
             while !self.leading.may_write() {
@@ -152,7 +152,7 @@ impl Report {
         let may = |holder: &&&Holder| !holder.names.is_empty() && !holder.may_not_list;
         let first = live.iter().find(may).map(|holder| &holder.lease);
         if first.is_some() && first != self.own.as_ref() {
-            // It is another one's turn.
+            // It is another process's turn.
             self.gauge.set(0);
             looks.told.clear();
             return Ok(());
@@ -178,7 +178,7 @@ impl Report {
         let of_reason = super::events(&format!("reason={REASON}"));
         let told_by_others = regarded(&self.caller, &of_reason, at_most).await?;
         if told_by_others.cut {
-            // Whoever was not found among them may have been told.
+            // Pods that were not found among them may have been reported.
             looks.cut("events of this reason", at_most);
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! An object as it comes out of a watch, and what becomes of it: compiled, or known to be unfit.
+//! An object as it arrives from a watch, and the result of compiling it: compiled, or known to be unfit.
 
 use super::needs::{Roles, Subject};
 use super::originals::Originals;
@@ -21,11 +21,11 @@ pub(crate) enum Compiled {
     Pod(PodWatch, Arc<Pod>),
     Node(Arc<Node>),
     Object(Box<Object>),
-    /// A pod that does not matter: another scheduler's that waits.
+    /// A pod that does not matter: a waiting pod of another scheduler.
     Nothing,
 }
 
-/// What the core knows an object by.
+/// How the core identifies an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Key {
     Pod(Uid),
@@ -43,6 +43,15 @@ impl Key {
             }
         }
     }
+
+    /// What a watch is about that shows the object.
+    pub fn subject(&self) -> Subject {
+        match self {
+            Self::Pod(_) => Subject::Pods,
+            Self::Node(_) => Subject::Nodes,
+            Self::Object(kind, _) => Subject::Objects(*kind),
+        }
+    }
 }
 
 /// An object that cannot be understood.
@@ -54,7 +63,7 @@ pub(crate) struct Unfit {
     pub uid: Box<str>,
     pub resource_version: Box<str>,
     pub generation: i64,
-    /// Of a pod of ours that waits: the scheduler name.
+    /// For a waiting pod of ours: its scheduler name.
     pub scheduler_name: Option<Box<str>>,
     pub reason: String,
 }
@@ -83,12 +92,12 @@ impl Unfit {
     }
 }
 
-/// An object as kube-runtime's watcher hands it over: the text, and of its content only what the watcher itself needs. One type
-/// for all kinds, so that the watcher is compiled once; and no content can fail it, which would end the watch and hide all other
+/// An object as kube-runtime's watcher hands it over: its text, and of its content only what the watcher itself needs. There is one type
+/// for all kinds, so that the watcher is compiled once, and no content can make it fail, which would end the watch and hide all other
 /// objects behind one.
 #[derive(Clone, Debug)]
 pub(crate) struct Watched {
-    /// Only the resource version is filled: the watcher resumes from it.
+    /// Only the resource version is filled in: the watcher resumes from it.
     metadata: ObjectMeta,
     text: Box<RawValue>,
 }
@@ -102,7 +111,7 @@ impl<'de> Deserialize<'de> for Watched {
 }
 
 impl Watched {
-    /// Decodes and compiles the object; `roles` says which pods matter, `originals` whether a pod or node is kept in full, too.
+    /// Decodes and compiles the object; `roles` says which pods matter, `originals` whether a pod or node is also kept in full.
     pub fn compile(
         &self,
         subject: Subject,
@@ -134,19 +143,19 @@ impl Watched {
         self.text.get()
     }
 
-    /// The resource version, where it is a number, as the API server's are.
+    /// The resource version, if it is a number, as the API server's are.
     pub fn version(&self) -> Option<u64> {
         self.metadata.resource_version.as_ref()?.parse().ok()
     }
 
-    /// What the core knows the object by.
+    /// How the core identifies the object.
     pub fn key(&self, subject: Subject) -> Key {
         let named: wire::MetadataOnly = serde_json::from_str(self.text.get()).unwrap_or_default();
         Key::new(subject, &named.metadata)
     }
 }
 
-/// What a pod is to us that cannot be understood.
+/// The role of a pod that cannot be understood.
 struct PodRole {
     scheduler_name: Box<str>,
     role: Option<PodWatch>,
@@ -161,7 +170,7 @@ impl PodRole {
         }
     }
 
-    /// Of an object that has not even a pod's form.
+    /// For an object that does not even have the form of a pod.
     fn of_any_form(text: &str, roles: &Roles) -> Self {
         let object: Value = serde_json::from_str(text).unwrap_or_default();
         let text = |at: &str| object.pointer(at).and_then(Value::as_str).unwrap_or_default();
@@ -171,13 +180,13 @@ impl PodRole {
     }
 }
 
-/// An object that has its kind's form, and what is wrong with it in words.
+/// An object that has the form of its kind, but is invalid; with the reason.
 struct Misread {
     pod: Option<PodRole>,
     reason: String,
 }
 
-/// The object compiled, or what is wrong with it; an error where it is not even of its kind's form.
+/// The compiled object, or what is wrong with it; an error if it does not even have the form of its kind.
 type Decoded = (wire::ObjectMeta, Result<Compiled, Misread>);
 
 fn decode(
@@ -285,7 +294,7 @@ mod tests {
             bad.compile(PODS, &Roles::default(), &Originals::default()).1.expect_err("a bad quantity");
         assert_eq!(unfit.full_name(), "n/a");
         assert!(unfit.reason.contains("12 apples"), "{}", unfit.reason);
-        // A field of another type than the API has.
+        // A field whose type is not the API's.
         let bad = event(
             r#"{"type":"ADDED","object":{"metadata":{"name":"b","namespace":"n","uid":"v","resourceVersion":"9"},"spec":{"containers":7}}}"#,
         );

@@ -1,4 +1,4 @@
-//! Whether what the watches have shown is all that there is, as far as they can know.
+//! Whether the watches have shown everything there is, as far as they can know.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ pub(crate) struct Currency {
 #[derive(Clone, Debug)]
 struct State {
     name: String,
-    /// A list is under way, the first one included: what vanished before it is not told yet.
+    /// A list is in progress, including the first one: what vanished before it has not been reported yet.
     listing: bool,
     /// The last request failed, or the stream broke.
     failed: bool,
@@ -26,7 +26,7 @@ impl Currency {
         }
     }
 
-    /// Adds a watch that has shown nothing yet.
+    /// Adds a watch that has not shown anything yet.
     pub fn add(&self, number: usize, name: String) {
         let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         watches.insert(number, State { name, listing: true, failed: false });
@@ -37,7 +37,7 @@ impl Currency {
         self.with(number, |state| state.failed = false);
     }
 
-    /// It lists (anew).
+    /// The watch is listing, for the first time or again.
     pub fn listing(&self, number: usize) {
         self.with(number, |state| state.listing = true);
     }
@@ -50,15 +50,15 @@ impl Currency {
         });
     }
 
-    /// A request of it failed, or its stream broke.
+    /// One of its requests failed, or its stream broke.
     pub fn failed(&self, number: usize) {
         self.with(number, |state| state.failed = true);
     }
 
-    /// Nothing, where all watches are up to date.
+    /// Checks that all watches are up to date.
     ///
     /// # Errors
-    /// A watch that is not, and why.
+    /// Names a watch that is not, and says why.
     pub fn check(&self) -> Result<(), String> {
         let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         match watches.values().find(|state| state.listing || state.failed) {
@@ -86,7 +86,7 @@ mod tests {
         assert_eq!(currency.check(), Err("the watch of nodes was interrupted".to_owned()));
         currency.answered(0);
         assert_eq!(currency.check(), Ok(()));
-        // An answer is not yet the whole list.
+        // An answer is not yet the complete list.
         currency.listing(1);
         currency.answered(1);
         assert!(currency.check().is_err());

@@ -1,5 +1,5 @@
-//! What has to be watched, and what the scheduler must be allowed to do, for a set of profiles: pods and nodes always, and the rest
-//! as the profiles' plugins declare it.
+//! What has to be watched for a set of profiles, and which permissions the scheduler needs: pods and nodes always, and the rest as declared
+//! by the profiles' plugins.
 
 use secondmate_core::port::PodWatch;
 use secondmate_cycle::Profile;
@@ -33,24 +33,24 @@ impl Subject {
 pub(crate) struct Watch {
     pub subject: Subject,
     pub fields: Option<&'static str>,
-    /// Which pods matter; of a watch of pods.
+    /// Which pods matter; only for a watch of pods.
     pub roles: Roles,
-    /// Pods and nodes are kept in full, since a plugin reads them so.
+    /// Pods and nodes are kept in full, because a plugin reads them in full.
     pub whole: bool,
 }
 
-/// What a pod is to whoever watches. All pods come in one watch, so that what happened to two of them is seen in its order: a pod that
-/// replaces another one must not be seen before that one is seen to leave, or it is placed by counts that have both.
+/// The roles that pods have for the watcher. All pods arrive through one watch, so that changes to two of them are seen in order: a pod
+/// that replaces another must not be seen before the other is seen to leave, or it would be placed by counts that include both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Roles {
-    /// Scheduler names whose pods wait for us; none: those of all.
+    /// Scheduler names whose waiting pods are ours; `None`: the waiting pods of all schedulers.
     names: Option<Arc<[Atom]>>,
     /// Whether pods that others have nominated to a node count.
     nominated_by_others: bool,
 }
 
 impl Roles {
-    /// Where the pods with these scheduler names are ours.
+    /// The roles if pods with these scheduler names are ours.
     pub fn of_names(names: impl IntoIterator<Item = Atom>, nominated_by_others: bool) -> Self {
         Self { names: Some(names.into_iter().collect()), nominated_by_others }
     }
@@ -74,12 +74,12 @@ impl Watch {
         Self { subject, fields: None, roles: Roles::default(), whole: false }
     }
 
-    /// All pods that have not ended.
+    /// All pods that have not terminated.
     pub fn of_pods(roles: Roles) -> Self {
         Self { fields: Some(NOT_ENDED), roles, ..Self::of(Subject::Pods) }
     }
 
-    /// Every API server serves it; that it does not is an error.
+    /// Whether every API server serves it, so that its absence is an error.
     pub fn is_essential(&self) -> bool {
         let own = matches!(self.subject, Subject::Objects(ObjectKind::Own(_)));
         self.subject.api().group.is_empty() && !own
@@ -89,7 +89,7 @@ impl Watch {
 impl fmt::Display for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Subject::Objects(ObjectKind::Own(kind)) = self.subject {
-            // Another may watch the same kind, as something else.
+            // Another watch may cover the same kind as a different type.
             return write!(f, "{} as {}", full_name(kind.api()), kind.type_name());
         }
         f.write_str(self.subject.api().plural)?;
@@ -107,7 +107,7 @@ fn full_name(api: ApiResource) -> String {
 
 /// The watches that these profiles need.
 pub(crate) fn watches(profiles: &[Profile]) -> Vec<Watch> {
-    // All profiles are of one configuration.
+    // All profiles come from one configuration.
     let nominated_by_others = !profiles.iter().any(Profile::ignores_nominations_of_others);
     let roles = Roles::of_names(profiles.iter().map(|p| p.name().clone()), nominated_by_others);
     let whole = reads_whole_objects(profiles);
@@ -118,32 +118,32 @@ pub(crate) fn watches(profiles: &[Profile]) -> Vec<Watch> {
     std::iter::once(Watch { whole, ..Watch::of_pods(roles) }).chain(others).collect()
 }
 
-/// Whether a plugin of the profiles reads pods and nodes in full.
+/// Whether any of the profiles' plugins reads pods and nodes in full.
 pub(crate) fn reads_whole_objects(profiles: &[Profile]) -> bool {
     profiles.iter().flat_map(Profile::plugins).any(|p| p.plugin.declaration().whole_objects)
 }
 
-/// Pods that have not ended, as kube-scheduler watches them.
+/// Pods that have not terminated, as kube-scheduler watches them.
 const NOT_ENDED: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
-/// The watches that the bind guard needs: nodes, the pods on them, and the pods that wait, of all schedulers.
+/// The watches that the bind guard needs: nodes, and the assigned and waiting pods of all schedulers.
 pub(crate) fn guard_watches() -> Vec<Watch> {
     vec![Watch::of(Subject::Nodes), Watch::of_pods(Roles::default())]
 }
 
-/// The kinds of objects beside pods and nodes that the profiles' plugins read, sorted.
+/// The kinds of objects besides pods and nodes that the profiles' plugins read, sorted.
 pub(crate) fn kinds(profiles: &[Profile]) -> BTreeSet<ObjectKind> {
     profiles.iter().flat_map(Profile::plugins).flat_map(|p| p.plugin.declaration().objects).collect()
 }
 
-/// What the profiles' plugins poll: of those of one kind and name the first.
+/// What the profiles' plugins poll: of several with the same kind and name, only the first.
 pub(crate) fn polls(profiles: &[Profile]) -> Vec<Poll> {
     let mut known = BTreeSet::new();
     let all = profiles.iter().flat_map(Profile::plugins).flat_map(|p| p.plugin.polls());
     all.filter(|poll| known.insert((poll.kind, poll.name.clone()))).collect()
 }
 
-/// What the core writes whatever the plugins are.
+/// What the core writes, whatever the plugins are.
 const WRITES_OF_THE_CORE: [Right; 5] = [
     Right { verb: "get", group: "", resource: "pods" },
     Right { verb: "create", group: "", resource: "pods/binding" },
@@ -152,21 +152,21 @@ const WRITES_OF_THE_CORE: [Right; 5] = [
     Right { verb: "patch", group: "events.k8s.io", resource: "events" },
 ];
 
-/// Something that the scheduler must be allowed to do.
+/// Something that the scheduler needs permission for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Permission {
     pub group: String,
     pub resource: &'static str,
     pub subresource: &'static str,
     pub verb: &'static str,
-    /// In this namespace only; empty: everywhere.
+    /// Only in this namespace; empty: in all.
     pub namespace: String,
-    /// For this object only; empty: for all.
+    /// Only for this object; empty: for all.
     pub name: String,
 }
 
 impl Permission {
-    /// A right to objects in a namespace (empty: everywhere), or to the one of this name (empty: to all).
+    /// Permission for objects in a namespace (empty: in all), or for the object of this name (empty: for all).
     pub fn on(verb: &'static str, group: &str, resource: &'static str, namespace: &str, name: &str) -> Self {
         Self {
             group: group.to_owned(),
@@ -198,13 +198,13 @@ impl fmt::Display for Permission {
     }
 }
 
-/// What a scheduler with these profiles reads and writes on account of its plugins, and to place pods: for whoever grants it.
+/// What a scheduler with these profiles reads and writes on behalf of its plugins and to place pods, for granting it permission.
 #[must_use]
 pub fn rights(profiles: &[Profile]) -> BTreeSet<Right> {
     all_rights(profiles, &watches(profiles)).collect()
 }
 
-/// Everything that these watches and profiles need to be allowed, sorted.
+/// All the permissions that these watches and profiles need, sorted.
 pub(crate) fn permissions(profiles: &[Profile], watches: &[Watch]) -> BTreeSet<Permission> {
     all_rights(profiles, watches).map(Permission::from).collect()
 }
@@ -218,7 +218,7 @@ fn all_rights(profiles: &[Profile], watches: &[Watch]) -> impl Iterator<Item = R
     to_read(watches).chain(WRITES_OF_THE_CORE).chain(writes).chain(polled)
 }
 
-/// What these watches need to be allowed, sorted.
+/// The permissions that these watches need, sorted.
 pub(crate) fn to_watch(watches: &[Watch]) -> BTreeSet<Permission> {
     to_read(watches).map(Permission::from).collect()
 }
@@ -231,7 +231,7 @@ fn to_read(watches: &[Watch]) -> impl Iterator<Item = Right> {
 }
 
 impl From<Right> for Permission {
-    /// The right, in every namespace and for every object.
+    /// The permission in every namespace and for every object.
     fn from(right: Right) -> Self {
         let (resource, subresource) = right.resource.split_once('/').unwrap_or((right.resource, ""));
         Self {
@@ -278,7 +278,7 @@ mod tests {
         let ignore = roles("nominationsOfOthers: ignore");
         assert_eq!(ignore.of("other", "", "n"), None);
         assert_eq!(ignore.of("mate", "n", "n"), Some(PodWatch::Assigned));
-        // The bind guard is asked about the pods of all.
+        // The bind guard is asked about everyone's pods.
         assert_eq!(Roles::default().of("other", "", "n"), Some(PodWatch::Pending));
     }
 

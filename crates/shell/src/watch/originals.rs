@@ -1,30 +1,31 @@
-//! Which pods and nodes are kept in full, beside what is compiled of them: those that a plugin reads so, or that an extender may be sent.
+//! Which pods and nodes are kept in full besides their compiled form: those that a plugin reads in full, or that may be sent to an
+//! extender.
 
 use secondmate_core::port::PodWatch;
 use secondmate_framework::Extenders;
 use secondmate_model::{Node, Pod, trimmed};
 
-/// Plugins and extenders decide what is kept; without them nothing is.
+/// Plugins and extenders determine what is kept; without them, nothing is.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Originals {
     extenders: Extenders,
-    /// Everything, since a plugin reads it.
+    /// Keep everything, because a plugin reads it.
     all: bool,
 }
 
 impl Originals {
-    /// What these extenders are sent.
+    /// Keeps what these extenders are sent.
     pub fn for_extenders(extenders: Extenders) -> Self {
         Self { extenders, all: false }
     }
 
-    /// The same, and with `all` everything.
+    /// The same, but keeps everything if `all` is set.
     pub fn or_all(self, all: bool) -> Self {
         Self { all: all || self.all, ..self }
     }
 
-    /// The pod, with its object where that is needed: of pods that wait, for the extenders that they concern; of pods on nodes, for
-    /// extenders that are sent victims whole.
+    /// The pod, with its object if that is needed: for waiting pods, if an extender is interested in them; for assigned pods, if an
+    /// extender is sent complete victims.
     pub fn keep_pod(&self, watch: PodWatch, pod: Pod, text: &str) -> Pod {
         let for_extenders = match watch {
             PodWatch::Pending => self.extenders.interested(&pod).next().is_some(),
@@ -37,7 +38,7 @@ impl Originals {
         }
     }
 
-    /// The node, with its object where nodes are sent whole.
+    /// The node, with its object if an extender is sent complete nodes.
     pub fn keep_node(&self, node: Node, text: &str) -> Node {
         let sent =
             |e: &secondmate_framework::Extender| e.wants_objects && (e.verbs.filter || e.verbs.prioritize);

@@ -2,7 +2,7 @@
 
 use super::compiled::{Compiled, Key, Unfit, Watched};
 use super::currency::Currency;
-use super::needs::Watch;
+use super::needs::{Subject, Watch};
 use super::originals::Originals;
 use super::unfit::UnfitObjects;
 use crate::call::chain;
@@ -16,26 +16,31 @@ use kube_client::{Api, Client};
 use kube_runtime::watcher::{self, Event};
 use rustc_hash::{FxHashMap, FxHashSet};
 use secondmate_core::port::{Input, PodWatch};
+use secondmate_model::objects::ObjectKind;
 use secondmate_telemetry::Metrics;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
-/// The API server ends a watch after this, and a connection on which nothing comes for 5 s longer is given up: that is how a
-/// dead one is noticed. Resuming costs one request.
+/// The API server ends a watch after this time, and a connection on which nothing arrives for 5 s longer is given up: this is how a dead
+/// one is noticed. Resuming costs one request.
 const WATCH_SECONDS: u32 = 45;
-/// Objects in a page of a list. A page is in memory as a whole, twice while it is read.
+/// Objects per page of a list. A page is held in memory as a whole, twice while it is being read.
 const PAGE_OBJECTS: u32 = 250;
-/// Longest wait for a page of a list.
+/// Maximum wait for a page of a list.
 const LIST_TIMEOUT: Duration = Duration::from_secs(90);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// A watch without trouble for so long is in order, even if it has shown nothing.
+const IN_ORDER_AFTER: Duration = Duration::from_secs(30);
 /// Between two looks whether a kind is served that was not.
 const ABSENT_PAUSE: Duration = Duration::from_secs(60);
-// A watch of a kind that is not served waits without a request, and one look may fail: it must not be taken for dead.
+// The watch of a kind that is not served waits without a request, and one check may fail: it must not be considered dead.
 const _: () = assert!(2 * ABSENT_PAUSE.as_secs() < WATCH_SILENCE_MAX.as_secs());
+/// A plugin's own kind that was served, and whose list has been answered with 404 and nothing else for so long, is served no more.
+const REMOVED_AFTER: Duration = Duration::from_secs(300);
 /// A watcher that is refused so often in a row is replaced by a fresh one, which lists anew.
 const REFUSALS_MAX: u32 = 5;
 
@@ -49,13 +54,13 @@ pub(crate) struct Context {
     pub tasks: Tasks,
     pub heartbeats: WatchHeartbeats,
     pub outage: Outage,
-    /// What is kept in full whatever the watch is.
+    /// What is kept in full, whatever the watch is about.
     pub originals: Originals,
     pub currency: Currency,
 }
 
 impl Context {
-    /// Of watches that keep nothing in full and share nothing with others.
+    /// For watches that keep nothing in full and share nothing with others.
     pub fn new(
         client: Client,
         inbox: Inbox,
@@ -103,7 +108,10 @@ pub(crate) fn spawn(mut context: Context, watch: Watch, number: usize) {
             known: FxHashMap::default(),
             versions: FxHashMap::default(),
             synced: false,
+            served: false,
+            missing_since: None,
             pause: PAUSE_MIN,
+            quiet_since: None,
             said: None,
         };
         let Err(Closed) = source.run().await;
@@ -114,14 +122,22 @@ struct Source {
     context: Context,
     watch: Watch,
     number: usize,
-    /// What the core has been told of and not told is gone; of a pod, as what.
+    /// What the core has been told of and has not been told is gone; for a pod, in which role.
     known: FxHashMap<Key, Option<PodWatch>>,
-    /// Of objects other than pods and nodes, the version that the core knows: one that a new list shows unchanged is no event here, as nothing has
-    /// happened; kube-scheduler tries the pods that hear of it. The core compares
-    /// pods and nodes itself.
+    /// For objects other than pods and nodes, the version that the core knows: an object that a relist shows unchanged is not an event
+    /// here, since nothing has happened to it; kube-scheduler retries the pods that wait for such events. For pods and nodes, the core
+    /// itself compares.
     versions: FxHashMap<Key, u64>,
     synced: bool,
+    /// A list was answered: the API server serves the kind.
+    served: bool,
+    /// Since when lists of a kind that was served have been answered with 404.
+    missing_since: Option<Instant>,
+    /// The next pause after a failure. It is short again once the watch has shown something, or was in order for a while: a list alone is
+    /// no success, as one list after the other would be all that there is.
     pause: Duration,
+    /// The end of the list, or of the pause after the last failure; `None` while a list is under way.
+    quiet_since: Option<Instant>,
     /// The trouble that was said last; it is not repeated until all is well.
     said: Option<String>,
 }
@@ -148,7 +164,8 @@ impl Source {
     /// Runs one watcher until it has to be replaced.
     async fn follow(&mut self, api: Api<Watched>, config: watcher::Config) -> Result<(), Closed> {
         let mut stream = pin!(watcher::watcher(api, config));
-        // What the list that is under way has shown so far, where something was known before that it may lack.
+        // What the list that is under way has shown so far, where something was known before that it may lack; what cannot be understood is
+        // known, too.
         let mut seen: Option<FxHashSet<Key>> = None;
         let mut lists = false;
         let mut refusals = 0;
@@ -183,18 +200,24 @@ impl Source {
             };
             refusals = 0;
             if !matches!(event, Event::Init) {
-                self.pause = PAUSE_MIN;
-                self.said = None;
+                self.served = true;
+                self.missing_since = None;
+            }
+            if matches!(event, Event::Apply(_) | Event::Delete(_)) {
+                self.in_order();
             }
             match event {
                 Event::Init => {
                     self.context.currency.listing(self.number);
-                    if self.synced {
+                    // One that failed and is asked for again is the same list.
+                    if self.synced && !lists {
                         info!(watch = %self.watch, "listing anew");
                         self.count_restart("gone");
                     }
                     lists = true;
-                    seen = (!self.known.is_empty()).then(FxHashSet::default);
+                    self.quiet_since = None;
+                    let knows_any = !self.known.is_empty() || !self.context.unfit.is_empty();
+                    seen = knows_any.then(FxHashSet::default);
                 }
                 Event::InitApply(object) => {
                     let key = match self.unchanged(&object) {
@@ -207,6 +230,7 @@ impl Source {
                 }
                 Event::InitDone => {
                     lists = false;
+                    self.quiet_since = Some(Instant::now());
                     self.listed(seen.take()).await?;
                 }
                 Event::Apply(object) => {
@@ -221,10 +245,10 @@ impl Source {
         }
     }
 
-    /// The key of an object that the core knows as a list shows it.
+    /// The key of an object that the core already knows as the list shows it.
     fn unchanged(&self, object: &Watched) -> Option<Key> {
         let version = object.version()?;
-        // Before the first list is in nothing can be unchanged, and pods and nodes have no version here.
+        // Before the first list nothing can be unchanged, and versions of pods and nodes are not recorded here.
         if self.versions.is_empty() {
             return None;
         }
@@ -256,14 +280,14 @@ impl Source {
             self.versions.insert(key.clone(), version);
         }
         self.tell(Message::Watched(input)).await?;
-        // A pod that was bound is told as on its node first, so that its room is never free in between.
+        // A pod that was bound is first reported as assigned, so that its room is never free in between.
         if let (Key::Pod(uid), Some(before)) = (&key, before.filter(|_| before != role)) {
             self.tell(Message::Watched(Input::PodGone(before, uid.clone()))).await?;
         }
         Ok(key)
     }
 
-    /// An object that cannot be understood: what was known of it before stands, but for a pod without a node.
+    /// Handles an object that cannot be understood: what was known of it before remains, except for a pod without a node.
     async fn reject(&mut self, key: Key, unfit: Unfit) -> Result<(), Closed> {
         self.context.metrics.object_rejected(unfit.api.kind).inc();
         warn!(
@@ -279,9 +303,10 @@ impl Source {
         }
     }
 
-    /// A complete list is in: what was known before and is not in it is gone.
+    /// A list is complete: what was known before and is not in it is gone.
     async fn listed(&mut self, seen: Option<FxHashSet<Key>>) -> Result<(), Closed> {
         if let Some(seen) = seen {
+            self.context.unfit.listed(self.watch.subject, &seen);
             let mut vanished: Vec<Key> =
                 self.known.keys().filter(|key| !seen.contains(key)).cloned().collect();
             vanished.sort_unstable();
@@ -298,8 +323,8 @@ impl Source {
         Ok(())
     }
 
-    /// The object is no more. A look at a pod after a lost answer may have found it on its node before the watch did, which then never
-    /// shows it there: it is told as gone from there as well, or its room would be taken for ever.
+    /// Reports that the object is gone. A pod may have been found on its node by a read after a lost answer before the watch saw it there,
+    /// and now the watch will never show it there: so it is reported as gone from there as well, or its room would be taken for ever.
     async fn deleted(&mut self, key: Key) -> Result<(), Closed> {
         let was_pending = self.known.get(&key) == Some(&Some(PodWatch::Pending));
         self.gone(key.clone()).await?;
@@ -330,33 +355,69 @@ impl Source {
         self.context.currency.failed(self.number);
         use kube_client::Error as Client;
         use watcher::Error as E;
-        let after = match error {
-            E::InitialListFailed(Client::Api(status)) if status.code == 404 && !self.watch.is_essential() => {
-                After::Absent
-            }
-            error if must_list_anew(error) => After::StartOver,
-            _ => After::Continue,
-        };
-        if matches!(after, After::Absent) {
-            if !self.synced {
-                warn!(watch = %self.watch, "the API server does not serve this kind: taken as none there");
-            }
-            return Ok(after);
+        let missing = matches!(error, E::InitialListFailed(Client::Api(status)) if status.code == 404)
+            && !self.watch.is_essential();
+        if !missing {
+            self.missing_since = None;
+        } else if self.is_absent() {
+            return Ok(After::Absent);
+        }
+        let after = if must_list_anew(error) { After::StartOver } else { After::Continue };
+        if self.quiet_since.is_some_and(|since| since.elapsed() >= IN_ORDER_AFTER) {
+            self.in_order();
         }
         if matches!(error, E::WatchError(status) if status.code == 410) {
-            // The watcher lists anew by itself.
+            // The watcher lists anew by itself, which is counted and told then.
+            self.wait().await?;
             return Ok(After::Continue);
         }
         let reason = if matches!(after, After::StartOver) { "gone" } else { "error" };
         self.count_restart(reason);
         self.say(error);
-        sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(PAUSE_MAX);
-        // A closed inbox is noticed here too: an API server that is away must not keep the task.
-        if self.context.inbox.is_closed() { Err(Closed) } else { Ok(after) }
+        self.wait().await?;
+        Ok(after)
     }
 
-    /// Says what went wrong: an outage once for all watches, and of anything else what has not been said.
+    /// Whether a list that was answered with 404 says that the kind is not served. Of one that was served it does not: a gateway in front of
+    /// the API server says so too, and client-go keeps what it has. But the definition of a plugin's own kind may be deleted, and that is
+    /// believed after a while.
+    fn is_absent(&mut self) -> bool {
+        if !self.served {
+            if !self.synced {
+                warn!(watch = %self.watch, "the API server does not serve this kind: taken as none there");
+            }
+            return true;
+        }
+        let since = *self.missing_since.get_or_insert_with(Instant::now);
+        let is_own = matches!(self.watch.subject, Subject::Objects(ObjectKind::Own(_)));
+        if !is_own || since.elapsed() < REMOVED_AFTER {
+            return false;
+        }
+        warn!(
+            watch = %self.watch,
+            objects = self.known.len(),
+            "the API server has not served this kind for {REMOVED_AFTER:?}: taken as none there"
+        );
+        self.served = false;
+        self.missing_since = None;
+        true
+    }
+
+    fn in_order(&mut self) {
+        self.pause = PAUSE_MIN;
+        self.said = None;
+    }
+
+    /// The pause after a failure; the next one is longer.
+    async fn wait(&mut self) -> Result<(), Closed> {
+        sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        self.quiet_since = self.quiet_since.map(|_| Instant::now());
+        // A closed inbox is noticed here too: an API server that is away must not keep the task.
+        if self.context.inbox.is_closed() { Err(Closed) } else { Ok(()) }
+    }
+
+    /// Logs what went wrong: an outage once for all watches, and anything else if it has not been logged yet.
     fn say(&mut self, error: &watcher::Error) {
         let text = chain(error);
         if is_outage(error) {
@@ -379,20 +440,20 @@ impl Source {
     }
 }
 
-/// Whether the watcher has to be replaced by a fresh one, which lists anew.
+/// Whether the watcher has to be replaced by a fresh one, which relists.
 pub(crate) fn must_list_anew(error: &watcher::Error) -> bool {
     use kube_client::Error as Client;
     use watcher::Error as E;
     match error {
-        // Said to the request, not in the stream: the watcher would ask the same for ever.
+        // In answer to the request itself, not in the stream: the watcher would send the same request for ever.
         E::WatchStartFailed(Client::Api(status)) => status.code == 410,
-        // A line that is no event: what it said is lost, so only a new list tells.
+        // A line that is not an event: its content is lost, so only a relist helps.
         E::WatchFailed(Client::SerdeError(_)) | E::NoResourceVersion => true,
         _ => false,
     }
 }
 
-/// Whether nobody answered, or only that it cannot answer now.
+/// Whether the API server did not answer, or answered that it is temporarily unable to.
 fn is_outage(error: &watcher::Error) -> bool {
     use kube_client::Error as Client;
     match error {
@@ -408,8 +469,8 @@ fn is_outage(error: &watcher::Error) -> bool {
     }
 }
 
-/// Whether the API server has said no to what was asked. One that is away or busy says nothing against going on where the watch
-/// was: a new list of everything would be the last thing that it needs.
+/// Whether the API server rejected the request. If it is unavailable or busy, that is no reason not to resume the watch where it was: a
+/// relist of everything would be the last thing it needs.
 fn is_refusal(error: &watcher::Error) -> bool {
     let code = match error {
         watcher::Error::InitialListFailed(kube_client::Error::Api(status))

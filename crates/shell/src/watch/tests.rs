@@ -1,5 +1,6 @@
-//! Watches against an API server that answers as told.
+//! Watches on an API server with scripted answers.
 
+use super::needs::Subject;
 use super::*;
 use crate::heartbeat::WatchHeartbeats;
 use crate::inbox::{Inbox, Message};
@@ -10,6 +11,7 @@ use kube_client::Client;
 use kube_client::client::Body;
 use secondmate_core::port::{Input, PodWatch};
 use secondmate_model::Atom;
+use secondmate_model::objects::{ApiResource, ObjectKind, PluginObject};
 use secondmate_telemetry::Metrics;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -70,7 +72,7 @@ fn refusal(code: u16) -> Answer {
     (code, status.to_string())
 }
 
-/// The watch of pods; it ends when this is dropped.
+/// The running watch of pods; it ends when this is dropped.
 struct Running {
     unfit: Arc<UnfitObjects>,
     heartbeats: WatchHeartbeats,
@@ -80,6 +82,10 @@ struct Running {
 }
 
 fn start(client: Client, inbox: Inbox) -> Running {
+    start_watch(client, inbox, Watch::of_pods(needs::Roles::of_names([Atom::new("mate")], true)))
+}
+
+fn start_watch(client: Client, inbox: Inbox, watch: Watch) -> Running {
     let end = CancellationToken::new();
     let (tasks, failures) = Tasks::new(end.clone());
     let (unfit, heartbeats) = (Arc::new(UnfitObjects::default()), WatchHeartbeats::new());
@@ -95,16 +101,16 @@ fn start(client: Client, inbox: Inbox) -> Running {
         originals: Originals::default(),
         currency: Currency::default(),
     };
-    spawn(context, Watch::of_pods(needs::Roles::of_names([Atom::new("mate")], true)), 0);
+    spawn(context, watch, 0);
     Running { unfit, heartbeats, outage, failures, _end: end.drop_guard() }
 }
 
-/// Runs the watch of pods until it has told so many messages; each in words.
+/// Runs the watch of pods until it has sent this many messages; returns them as text.
 async fn told(client: Client, count: usize) -> (Vec<String>, Arc<UnfitObjects>) {
     let (inbox, mut messages) = Inbox::new(&Metrics::new());
     let Running { unfit, .. } = &start(client, inbox);
     let mut words = Vec::new();
-    // Of the paused clock: nothing here waits so long, but for a watch that asks the same for ever.
+    // Of paused time: nothing here takes that long, except a watch that sends the same request for ever.
     let end = tokio::time::Instant::now() + std::time::Duration::from_secs(600);
     while words.len() < count {
         let message = tokio::time::timeout_at(end, messages.recv()).await;
@@ -134,7 +140,7 @@ async fn a_410_on_the_request_itself_lists_anew_and_tells_what_vanished() {
         vec![refusal(410)],
     );
     let (words, _) = told(client, 8).await;
-    // Somebody may have seen it on a node meanwhile, so it is gone from there as well.
+    // A read may have found it on a node in the meantime, so it is reported as gone from there as well.
     assert_eq!(words, ["a@1", "b@2", "c@3", "synced", "b@2", "c@8", "gone uid-a", "Assigned gone uid-a"]);
     assert_eq!(*asked.lock().expect("readable"), ["list", "watch 5", "list", "watch 9"]);
 }
@@ -155,6 +161,111 @@ async fn a_410_in_the_stream_lists_anew_and_a_closed_watch_does_not() {
         ["a@1", "synced", "b@7", "gone uid-b", "Assigned gone uid-b", "gone uid-a", "Assigned gone uid-a"]
     );
     assert_eq!(asked.lock().expect("readable")[..4], ["list", "watch 5", "watch 7", "list"]);
+}
+
+/// A kind of a plugin's own.
+#[derive(serde::Deserialize)]
+struct Rack {}
+impl PluginObject for Rack {
+    const API: ApiResource =
+        ApiResource { group: "acme.com", version: "v1", kind: "Rack", plural: "racks", namespaced: false };
+}
+
+/// The next message of a watch that is about something else than pods; `None` where there is none within ten minutes.
+async fn next(messages: &mut tokio::sync::mpsc::Receiver<Message>) -> Option<String> {
+    let message = tokio::time::timeout(Duration::from_secs(600), messages.recv()).await.ok()?;
+    Some(match message.expect("the watch runs") {
+        Message::Watched(Input::Object(object)) => object.name().name.to_string(),
+        Message::Watched(Input::ObjectGone(_, name)) => format!("gone {}", name.name),
+        Message::Synced(_) => "synced".to_owned(),
+        _ => "something else".to_owned(),
+    })
+}
+
+/// An object without a namespace.
+fn object(name: &str, version: u32) -> Value {
+    json!({"metadata": {"name": name, "resourceVersion": version.to_string()}, "provisioner": "d"})
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_finds_nothing_for_a_while_takes_nothing_away() {
+    let mut lists = vec![list(5, &[object("a", 1)])];
+    lists.extend(std::iter::repeat_n((404, "404 page not found".to_owned()), 8));
+    lists.push(list(9, &[object("b", 8)]));
+    let (client, _) = server(lists, vec![refusal(410)]);
+    let (inbox, mut messages) = Inbox::new(&Metrics::new());
+    let _running = start_watch(client, inbox, Watch::of(Subject::Objects(ObjectKind::StorageClass)));
+    for expected in ["a", "synced", "b", "gone a"] {
+        assert_eq!(next(&mut messages).await.as_deref(), Some(expected));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_was_served_is_gone_after_minutes_if_it_is_a_plugins_own() {
+    for (kind, vanishes) in [(ObjectKind::StorageClass, false), (ObjectKind::own::<Rack>(), true)] {
+        let mut lists = vec![list(5, &[object("a", 1)])];
+        lists.extend(std::iter::repeat_n(refusal(404), 1000));
+        let (client, asked) = server(lists, vec![refusal(410)]);
+        let (inbox, mut messages) = Inbox::new(&Metrics::new());
+        let _running = start_watch(client, inbox, Watch::of(Subject::Objects(kind)));
+        for expected in ["a", "synced"] {
+            assert_eq!(next(&mut messages).await.as_deref(), Some(expected), "{kind:?}");
+        }
+        let began = tokio::time::Instant::now();
+        if vanishes {
+            assert_eq!(next(&mut messages).await.as_deref(), Some("gone a"), "{kind:?}");
+            assert!(began.elapsed() >= Duration::from_secs(300), "{:?}", began.elapsed());
+        }
+        assert_eq!(next(&mut messages).await, None, "{kind:?}");
+        assert!(asked.lock().expect("readable").len() < 100, "it is asked for with pauses");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_was_never_served_holds_nothing_up() {
+    let (client, _) = server(vec![refusal(404), list(9, &[object("b", 8)])], vec![]);
+    let (inbox, mut messages) = Inbox::new(&Metrics::new());
+    let _running = start_watch(client, inbox, Watch::of(Subject::Objects(ObjectKind::own::<Rack>())));
+    for expected in ["synced", "b"] {
+        assert_eq!(next(&mut messages).await.as_deref(), Some(expected));
+    }
+}
+
+/// How many lists there were within two minutes, against an API server that always answers so.
+async fn lists_in_two_minutes(listed: Answer, watched: Answer) -> usize {
+    let always = |answer: Answer| std::iter::repeat_n(answer, 2000).collect::<Vec<_>>();
+    let (client, asked) = server(always(listed), always(watched));
+    let (inbox, _messages) = Inbox::new(&Metrics::new());
+    let _running = start(client, inbox);
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    asked.lock().expect("readable").iter().filter(|what| *what == "list").count()
+}
+
+/// A list may take longer than the API server's history lasts: one after the other would be all that there is.
+#[tokio::test(start_paused = true)]
+async fn lists_after_which_no_watch_succeeds_come_less_and_less_often() {
+    let gone = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410, "reason": "Expired", "message": "too old"});
+    let in_the_stream = lists_in_two_minutes(list(5, &[pod("a", 1, "1")]), events(&[("ERROR", gone)])).await;
+    let at_the_start = lists_in_two_minutes(list(5, &[pod("a", 1, "1")]), refusal(410)).await;
+    let forbidden = lists_in_two_minutes(list(5, &[pod("a", 1, "1")]), refusal(403)).await;
+    // A tenth of a second at first, and ten seconds in the end; what is refused is asked for five times before a list.
+    assert!((10..25).contains(&in_the_stream), "{in_the_stream}");
+    assert!((10..25).contains(&at_the_start), "{at_the_start}");
+    assert!((2..6).contains(&forbidden), "{forbidden}");
+}
+
+/// The history ends now and then; that is no reason to wait for long.
+#[tokio::test(start_paused = true)]
+async fn after_a_watch_that_has_shown_something_the_next_list_comes_soon() {
+    let gone = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410, "reason": "Expired", "message": "too old"});
+    let lists = (0..20).map(|n| list(10 * n, &[])).collect();
+    let watches =
+        (0..20).map(|n| events(&[("ADDED", pod("a", 10 * n + 1, "1")), ("ERROR", gone.clone())])).collect();
+    let (client, asked) = server(lists, watches);
+    let (inbox, _messages) = Inbox::new(&Metrics::new());
+    let _running = start(client, inbox);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(asked.lock().expect("readable").iter().filter(|what| *what == "list").count(), 21);
 }
 
 #[tokio::test(start_paused = true)]
@@ -183,7 +294,7 @@ async fn after_an_outage_the_watch_goes_on_where_it_was_and_after_refusals_it_li
 
 #[tokio::test(start_paused = true)]
 async fn a_list_that_hangs_is_given_up() {
-    // The second page never comes, so the list begins again.
+    // The second page never arrives, so the list starts again.
     let page = json!({"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "5", "continue": "x"}, "items": [pod("a", 1, "1")]});
     let lists = vec![(200, page.to_string()), (SILENCE, String::new()), list(6, &[pod("b", 6, "1")])];
     let (client, asked) = server(lists, vec![]);
@@ -212,6 +323,43 @@ async fn a_pod_that_cannot_be_understood_hides_no_other_and_is_remembered_until_
     assert_eq!(unfit.take_untold(), []);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_understood_and_vanished_while_no_watch_was_open_is_forgotten() {
+    let stays = || pod("stays", 2, "12 apples");
+    let (client, _) = server(
+        vec![
+            list(5, &[pod("never", 1, "12 apples"), stays(), pod("turns", 3, "1")]),
+            list(9, &[stays(), pod("last", 8, "1")]),
+        ],
+        vec![events(&[("MODIFIED", pod("turns", 6, "x")), ("ADDED", pod("late", 7, "1"))]), refusal(410)],
+    );
+    let (inbox, mut messages) = Inbox::new(&Metrics::new());
+    let running = start(client, inbox);
+    let names = || running.unfit.list().into_iter().map(|(_, name, _)| name).collect::<Vec<_>>();
+    let told = |message: &Message| match message {
+        Message::Watched(Input::Pod(_, pod)) => pod.name.to_string(),
+        _ => String::new(),
+    };
+    while told(&messages.recv().await.expect("the watch runs")) != "late" {}
+    assert_eq!(names(), ["n/never", "n/stays", "n/turns"]);
+    while told(&messages.recv().await.expect("the watch runs")) != "last" {}
+    // The end of the list is at hand: the next pause comes after it.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(names(), ["n/stays"]);
+}
+
+/// Nothing else is known, so nothing else could make the list remember what it has shown.
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_understood_is_forgotten_where_nothing_else_was_known() {
+    let (client, _) = server(vec![list(5, &[pod("bad", 1, "12 apples")]), list(9, &[])], vec![refusal(410)]);
+    let (inbox, mut messages) = Inbox::new(&Metrics::new());
+    let running = start(client, inbox);
+    assert!(matches!(messages.recv().await, Some(Message::Synced(0))));
+    assert!(!running.unfit.is_empty());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(running.unfit.is_empty(), "{:?}", running.unfit.list());
+}
+
 /// The pod with some of its fields changed.
 fn but(mut pod: Value, changes: &[(&str, Value)]) -> Value {
     for (pointer, value) in changes {
@@ -224,7 +372,8 @@ fn but(mut pod: Value, changes: &[(&str, Value)]) -> Value {
     pod
 }
 
-/// A pod is made in another's place once that one is leaving. Were it seen first, spread constraints and anti-affinity would count both.
+/// A pod is created in another's place once that one is being deleted. If it were seen first, spread constraints and anti-affinity would
+/// count both.
 #[tokio::test(start_paused = true)]
 async fn what_happens_to_pods_is_told_in_its_order_whatever_they_are() {
     let on = |name: &str, version| but(pod(name, version, "1"), &[("/spec/nodeName", json!("n1"))]);

@@ -1,12 +1,14 @@
-//! Objects that cannot be understood: kept by name, so that their owners and an operator can be told.
+//! Objects that cannot be understood: kept by name, so that their owners and an operator can be informed.
 
+use super::needs::Subject;
 use super::{Key, Unfit};
+use rustc_hash::FxHashSet;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
-/// Objects that are remembered at most; more are only counted and logged.
+/// Maximum number of objects remembered; further ones are only counted and logged.
 const UNFIT_MAX: usize = 1000;
 
 /// An object that is remembered.
@@ -16,7 +18,7 @@ struct Entry {
     told: bool,
 }
 
-/// The objects that cannot be understood at present. Written by the watches, read by whoever tells the owners.
+/// The objects that cannot be understood at present. Written by the watches, read by the task that informs the owners.
 #[derive(Debug, Default)]
 pub(crate) struct UnfitObjects {
     entries: Mutex<BTreeMap<Key, Entry>>,
@@ -43,7 +45,7 @@ impl UnfitObjects {
 
     pub fn remove(&self, key: &Key) {
         // Called for every object of every watch: there is hardly ever anything to remove.
-        if self.count.load(Ordering::Acquire) == 0 {
+        if self.is_empty() {
             return;
         }
         let mut entries = self.lock();
@@ -51,12 +53,32 @@ impl UnfitObjects {
         self.count.store(entries.len(), Ordering::Release);
     }
 
+    /// A complete list is in: objects that it is about and that are not in it are no more.
+    pub fn listed(&self, subject: Subject, seen: &FxHashSet<Key>) {
+        if self.is_empty() {
+            return;
+        }
+        let mut entries = self.lock();
+        entries.retain(|key, _| key.subject() != subject || seen.contains(key));
+        self.count.store(entries.len(), Ordering::Release);
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Acquire) == 0
+    }
+
+    /// Whether the object is one of them, as far as they are remembered.
+    pub fn contains(&self, key: &Key) -> bool {
+        self.lock().contains_key(key)
+    }
+
     /// Returns when an object was added since the last call.
     pub async fn changed(&self) {
         self.added.notified().await;
     }
 
-    /// Pods of ours that wait and whose owners have not been told yet, with their scheduler names. They count as told from now on.
+    /// Waiting pods of ours whose owners have not been informed yet, with their scheduler names. From now on they count as informed.
     pub fn take_untold(&self) -> Vec<(Unfit, String)> {
         let mut untold = Vec::new();
         for entry in self.lock().values_mut().filter(|e| !e.told) {

@@ -1,20 +1,20 @@
-//! The resource version of an object, read from its text no further than it stands: the API server writes it near the beginning, and most of
-//! the text follows.
+//! Reads the resource version of an object from its text, no further than necessary: the API server writes it near the beginning, and most
+//! of the text comes after it.
 
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
 
-/// `metadata.resourceVersion` of an object, as JSON; `None` where it has none that is a text.
+/// `metadata.resourceVersion` of an object given as JSON; `None` if it has none that is a string.
 pub(super) fn resource_version(object: &str) -> Option<String> {
     let mut found = None;
     let search = Search { path: &["metadata", "resourceVersion"], found: &mut found };
-    // Where it is found the reading ends with an error.
+    // Once it has been found, reading ends with an error.
     let _ = search.deserialize(&mut serde_json::Deserializer::from_str(object));
     found
 }
 
-/// Looks for a text at this path of keys.
+/// Looks for a string at this path of keys.
 struct Search<'a> {
     path: &'a [&'a str],
     found: &'a mut Option<String>,
@@ -52,7 +52,7 @@ impl<'de> Visitor<'de> for Search<'_> {
     }
 }
 
-/// Whether a key is this one.
+/// Whether a key equals this one.
 struct Is<'a>(&'a str);
 
 impl<'de> DeserializeSeed<'de> for Is<'_> {

@@ -1,7 +1,7 @@
-//! Bindings: the pod's UID as precondition, a bounded number at once, and a clear word on what each came to.
+//! Bindings: with the pod's UID as precondition, a bounded number at a time, and a clear outcome for each.
 //!
-//! A binding overtakes no change of the pod's status: one that arrived after it would mark a bound pod as unschedulable. So what
-//! waits is dropped, and what is on its way is awaited.
+//! A binding must not overtake a change of the pod's status: a change that arrived after it would mark a bound pod as unschedulable. So a
+//! waiting change is dropped, and a change in flight is awaited.
 
 use super::pace::Pace;
 use super::{Leading, PodRef, StatusWriter};
@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bindings that the core may have handed over, for each that can be on its way at once. More would only wait in line while the choice
-/// of the node gets old; fewer would let connections idle.
+/// How many bindings the core may have handed over, for each that can be in flight. More would only wait in line while the choice of the
+/// node gets stale; fewer would leave connections idle.
 const HANDED_OVER_PER_SLOT: usize = 2;
 
 /// Sends bindings. Clones share the slots.
@@ -36,9 +36,9 @@ struct Shared {
     metrics: Metrics,
     tasks: Tasks,
     status: StatusWriter,
-    /// One slot for each binding that is on its way; each has a connection of its own (HTTP/1.1).
+    /// One slot for each binding in flight; each has its own connection (HTTP/1.1).
     pace: Pace,
-    /// Bindings that wait for a slot or are on their way.
+    /// Bindings that wait for a slot or are in flight.
     handed_over: AtomicUsize,
 }
 
@@ -85,13 +85,13 @@ impl Binder {
         }
     }
 
-    /// Whether the next binding would soon be on its way.
+    /// Whether another binding would soon be sent.
     pub fn takes_more(&self) -> bool {
         let handed_over = self.shared.handed_over.load(Ordering::Relaxed);
         handed_over < self.shared.pace.limit().saturating_mul(HANDED_OVER_PER_SLOT)
     }
 
-    /// Binds the pod to the node by a Binding.
+    /// Binds the pod to the node with a Binding.
     pub fn bind(&self, pod: &Pod, node: &Atom, annotations: &BTreeMap<String, String>) {
         let path = format!("{}/binding", PodRef::from(pod).path());
         let binding = Binding {
@@ -110,7 +110,7 @@ impl Binder {
         self.send(pod.uid.clone(), call, RetryPolicy::BIND);
     }
 
-    /// Binds the pod by a plugin's own write, of which nobody knows what doing it twice would do.
+    /// Binds the pod with a plugin's own write; it is not known what making that write twice would do.
     pub fn bind_by(&self, pod: &Pod, write: &ApiWrite) {
         self.send(pod.uid.clone(), super::plugin::call(write), RetryPolicy::ONCE);
     }
@@ -123,14 +123,13 @@ impl Binder {
             shared.status.settle(&uid).await;
             let slot = shared.pace.slot().await;
             shared.metrics.binding_tasks.inc();
-            let may_write = || shared.leading.may_write();
-            let result = retry::send(&shared.caller, &call, policy, may_write).await;
+            let result = retry::send(&shared.caller, &call, policy, &shared.leading).await;
             shared.metrics.binding_tasks.dec();
             shared.pace.done(slot, went_well(&result));
             shared.handed_over.fetch_sub(1, Ordering::Relaxed);
             shared.count(&result);
             let answer = Message::Answered(Input::BindFinished(uid, outcome(result)));
-            // Where the scheduling thread has ended, nobody waits for the answer.
+            // If the scheduling thread has ended, nobody is waiting for the answer.
             let _ = shared.inbox.send(answer).await;
         });
     }
@@ -153,7 +152,7 @@ impl Shared {
     }
 }
 
-/// Whether the API server was at its work: it has answered, and not that it is too busy or broken. None where it was not asked.
+/// Whether the API server was working: it answered, and did not say that it is too busy or broken. `None` if it was not asked.
 fn went_well(result: &retry::Result) -> Option<bool> {
     match result {
         Ok(()) => Some(true),
@@ -163,7 +162,7 @@ fn went_well(result: &retry::Result) -> Option<bool> {
     }
 }
 
-/// What the end of a call means for the pod.
+/// What the result of a call means for the pod.
 fn outcome(result: retry::Result) -> BindOutcome {
     match result {
         Ok(()) => BindOutcome::Bound,

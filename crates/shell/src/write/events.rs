@@ -1,5 +1,5 @@
-//! Events about pods (`events.k8s.io/v1`), in kube-scheduler's words. Nobody waits for them: the queue drops and counts when it
-//! is full, and while bindings are on their way events hold back.
+//! Events about pods (`events.k8s.io/v1`), in kube-scheduler's words. Nothing waits for them: when the queue is full, events are dropped
+//! and counted, and while bindings are in flight, events give way.
 
 use super::series::{Correlator, EventKind, Stored, Write};
 use super::{Leading, PodRef, wire_micro_time};
@@ -24,15 +24,15 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{debug, warn};
 
-/// Events that wait. At some 300 bytes each, about 5 MB. At the bound an event is dropped and counted.
+/// Maximum number of waiting events. At some 300 bytes each, about 5 MB. At the bound, events are dropped and counted.
 const QUEUE_MAX: usize = 16_384;
-/// From here on the queue is emptied even while bindings are on their way.
+/// Above this length, the queue is emptied even while bindings are in flight.
 const QUEUE_HIGH: usize = QUEUE_MAX / 2;
-/// Requests that are on their way at once.
+/// Maximum concurrent requests.
 const CONCURRENCY: usize = 4;
-/// How long an event holds back for bindings at most; less than a hundred a second are sent beside them.
+/// How long an event gives way to bindings at most; this limits the events sent beside them to less than a hundred a second.
 const HOLD_BACK: Duration = Duration::from_millis(10);
-/// Longest name of an object.
+/// Maximum length of an object's name.
 const NAME_BYTES_MAX: usize = 253;
 const SWEEP: Duration = Duration::from_secs(60);
 
@@ -45,7 +45,7 @@ pub(crate) struct EventNote {
     pub reason: Cow<'static, str>,
     pub action: Cow<'static, str>,
     pub note: String,
-    /// In whose name.
+    /// In whose name it is written.
     pub controller: Atom,
     pub time: jiff::Timestamp,
 }
@@ -70,25 +70,25 @@ impl From<PodEvent> for EventNote {
 pub(crate) struct EventSinkConfig {
     /// Whether a `%` in the text of a failure is mangled as upstream's formatter does.
     pub parity: Parity,
-    /// Second part of `reportingInstance`.
+    /// The second part of `reportingInstance`.
     pub host: String,
-    /// Of which the watches tell.
+    /// An outage is reported by the watches.
     pub outage: Outage,
 }
 
-/// Takes events. Clones share the queue.
+/// Accepts events. Clones share the queue.
 #[derive(Clone)]
 pub(crate) struct EventSink {
     queue: mpsc::Sender<EventNote>,
     metrics: Metrics,
     bounded: BoundedQueue,
     heartbeat: Heartbeat,
-    /// Events that are not written yet.
+    /// The number of events that have not been written yet.
     unwritten: Arc<AtomicUsize>,
 }
 
 impl EventSink {
-    /// Starts the task that writes. `bindings` is the number of bindings that are on their way.
+    /// Starts the writer task. `bindings` is the number of bindings in flight.
     pub fn start(
         caller: Caller,
         leading: Leading,
@@ -113,7 +113,7 @@ impl EventSink {
         Self { queue, metrics: metrics.clone(), bounded, heartbeat, unwritten }
     }
 
-    /// Whether the writer takes what waits for it.
+    /// Checks that the writer takes what is waiting for it.
     ///
     /// # Errors
     /// It has taken nothing for too long.
@@ -133,7 +133,7 @@ impl EventSink {
         }
     }
 
-    /// Waits until all events are written, at most so long.
+    /// Waits until all events have been written, but no longer than this.
     pub async fn flush(&self, at_most: Duration) {
         let end = Instant::now() + at_most;
         while self.unwritten.load(Ordering::Relaxed) > 0 && Instant::now() < end {
@@ -172,7 +172,7 @@ async fn work(
                     hold_back(&bindings).await;
                 }
                 let (kind, stored) = writer.prepare(event, &mut last_name);
-                // A pod is bound once: nothing repeats, nothing is remembered.
+                // A pod is bound only once: nothing repeats, so nothing is remembered.
                 let write = if kind.reason == "Scheduled" {
                     Some(Write::Create(kind, stored))
                 } else {
@@ -209,7 +209,7 @@ async fn hold_back(bindings: &AtomicUsize) {
 
 impl Writer {
     fn prepare(&self, event: EventNote, last_name: &mut i128) -> (EventKind, Stored) {
-        // Two events of one nanosecond need two names.
+        // Two events in the same nanosecond need different names.
         *last_name = event.time.as_nanosecond().max(*last_name + 1);
         let suffix = format!(".{last_name:x}");
         let mut name = event.regarding.name.to_string();
@@ -219,7 +219,7 @@ impl Writer {
         } else {
             event.note
         };
-        // What the formatter made too long is cut once more, and so are all others: the API server would refuse them.
+        // Notes that the formatter made too long are cut once more, and so are all others: the API server would reject them.
         let note = note::cut(note);
         let kind = EventKind {
             warning: event.kind == EventType::Warning,
@@ -252,7 +252,7 @@ impl Writer {
         };
         match result {
             Ok(()) | Err(Failure::NotLeading) => {}
-            // The namespace is being deleted, or the event was created by a try whose answer was lost.
+            // The namespace is being deleted, or the event was created by an attempt whose answer was lost.
             Err(Failure::Call(CallError::Answered { code: 403 | 404 | 409, message, .. })) => {
                 debug!(pod = kind.regarding.full_name(), "event not written: {message}");
             }
@@ -270,7 +270,7 @@ impl Writer {
     }
 
     async fn send(&self, call: &Call) -> retry::Result {
-        retry::send(&self.caller, call, RetryPolicy::EVENT, || self.leading.may_write()).await
+        retry::send(&self.caller, call, RetryPolicy::EVENT, &self.leading).await
     }
 
     fn create(&self, kind: &EventKind, stored: &Stored, series: Option<(u32, jiff::Timestamp)>) -> Call {

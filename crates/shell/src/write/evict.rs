@@ -1,4 +1,4 @@
-//! Making room: a victim is marked as disrupted and deleted.
+//! Evictions: a victim is marked as disrupted and then deleted.
 
 use super::{Leading, PodRef, is_other_pod, wire_time};
 use crate::call::{Call, CallError, Caller, Content};
@@ -12,7 +12,7 @@ use serde_json::json;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// Evictions that are on their way at once.
+/// Maximum concurrent evictions.
 const CONCURRENCY: usize = 16;
 
 /// Evicts pods.
@@ -43,7 +43,7 @@ impl Evictor {
         });
     }
 
-    /// As upstream's `preemptPod`: the condition first, so that a Job does not count the pod as failed.
+    /// Like upstream's `preemptPod`: the condition comes first, so that a Job does not count the pod as failed.
     async fn evict_now(&self, pod: &PodRef, mark: Option<Call>) -> Result<Evicted, String> {
         if let Some(mark) = mark {
             match self.send(&mark).await {
@@ -54,14 +54,14 @@ impl Evictor {
         }
         match self.send(&delete(pod)).await {
             Ok(()) => Ok(Evicted::Deleted),
-            // Gone already (by an earlier try, perhaps, whose answer was lost), or another pod of that name has taken its place.
+            // It is already gone (perhaps because of an earlier attempt whose answer was lost), or another pod has taken its name.
             Err(Failure::Call(CallError::Answered { code: 404 | 409, .. })) => Ok(Evicted::Gone),
             Err(failure) => Err(words(pod, "delete", failure)),
         }
     }
 
     async fn send(&self, call: &Call) -> retry::Result {
-        retry::send(&self.caller, call, RetryPolicy::STATUS, || self.leading.may_write()).await
+        retry::send(&self.caller, call, RetryPolicy::STATUS, &self.leading).await
     }
 }
 

@@ -1,11 +1,11 @@
-//! How many bindings are on their way at once: as many as the API server carries out without becoming slower, within bounds.
+//! How many bindings are in flight at once: as many as the API server carries out without becoming slower, within bounds.
 //!
-//! More would wait inside the API server instead of here, where the choice of their nodes can still be made with what is known later. And
-//! where another scheduler floods the server with its bindings, it is done the sooner, and what it has bound is seen before the rest of ours
-//! is decided. So the yardstick is how long a binding takes with the fewest on their way. While bindings take less than twice as long with
-//! more, more are sent; when they take longer, or fail for a reason of the server's, fewer. The yardstick is measured again every ten
-//! seconds, with the fewest on their way for a moment. For a minute the shortest time counts; a server that has been slow for longer is
-//! sent as much as any.
+//! More would wait inside the API server instead of here, where a later choice of nodes can still use newer information. And if another
+//! scheduler floods the server with its bindings, these finish sooner, and what it has bound is seen before our remaining pods are decided.
+//! So the yardstick is how long a binding takes at the minimum concurrency. While bindings take up to twice as long with more in flight,
+//! the limit grows; when they take more than two and a half times as long, or fail for a reason on the server's side, it shrinks. The
+//! yardstick is measured again every ten seconds, by briefly going down to the minimum. The shortest time measured counts for a minute; a
+//! server that has been slow for longer than that is sent as much as any other.
 
 use secondmate_telemetry::Gauge;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,11 +14,11 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-/// The fewest that are on their way at once, where there are as many: enough to keep a small API server busy.
+/// Minimum concurrency, if there is that much to send: enough to keep a small API server busy.
 const LEAST: usize = 8;
-/// Answers by which it is judged how long a binding takes, at least.
+/// Minimum number of answers from which the duration of a binding is judged.
 const ANSWERS_MIN: usize = 16;
-/// How often it is measured how long a binding takes with the fewest on their way.
+/// How often the duration of a binding at the minimum concurrency is measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 /// For how long a measurement counts while later ones are worse.
 const COUNTS_FOR: Duration = Duration::from_secs(60);
@@ -35,21 +35,21 @@ pub(super) struct Pace {
 #[derive(Debug)]
 struct State {
     regulator: Regulator,
-    /// Slots that are to be taken away when those who have them are done.
+    /// Slots to be taken away when their holders return them.
     owed: usize,
 }
 
-/// Permission to have a binding on its way.
+/// Permission to have a binding in flight.
 #[derive(Debug)]
 pub(super) struct Slot<'a> {
     permit: SemaphorePermit<'a>,
     began: Instant,
-    /// No other was to be had after it.
+    /// There was no other slot left after this one.
     was_last: bool,
 }
 
 impl Pace {
-    /// At most so many at once.
+    /// A pace with at most this many at a time.
     pub fn new(most: usize, shown: Gauge) -> Self {
         let regulator = Regulator::new(most.max(1));
         let limit = regulator.limit;
@@ -58,7 +58,7 @@ impl Pace {
         Self { slots: Semaphore::new(limit), limit: AtomicUsize::new(limit), state, shown }
     }
 
-    /// How many may be on their way at once, now.
+    /// The current maximum number of bindings in flight.
     pub fn limit(&self) -> usize {
         self.limit.load(Ordering::Relaxed)
     }
@@ -69,7 +69,7 @@ impl Pace {
         Slot { permit, began: Instant::now(), was_last: self.slots.available_permits() == 0 }
     }
 
-    /// Gives a slot back; `went_well` where the API server answered, whatever it said; none where it was not asked.
+    /// Returns a slot; `went_well` says whether the API server was working; `None` if it was not asked.
     pub fn done(&self, slot: Slot<'_>, went_well: Option<bool>) {
         let (began, ended, was_last) = (slot.began, Instant::now(), slot.was_last);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,7 +85,7 @@ impl Pace {
         self.shown.set(i64::try_from(limit).unwrap_or(i64::MAX));
     }
 
-    /// Slots that come back are taken away where too many are handed out.
+    /// If too many slots are out, those that come back are taken away.
     fn resize(&self, state: &mut State, before: usize, limit: usize) {
         if limit > before {
             let more = limit - before;
@@ -106,7 +106,7 @@ fn give_back(state: &mut State, permit: SemaphorePermit<'_>) {
     }
 }
 
-/// What became of one binding.
+/// The result of one binding.
 #[derive(Clone, Copy, Debug)]
 struct Answer {
     began: Instant,
@@ -115,19 +115,19 @@ struct Answer {
     was_last: bool,
 }
 
-/// Decides by the answers.
+/// Adjusts the limit according to the answers.
 #[derive(Debug)]
 struct Regulator {
     least: usize,
     most: usize,
     limit: usize,
-    /// How long a binding takes with the fewest on their way, and when that was measured.
+    /// How long a binding takes at the minimum concurrency, and when that was measured.
     usual: Option<(Duration, Instant)>,
-    /// When it was measured last, whatever came of it.
+    /// When the last measurement was made, whatever its result.
     measured: Option<Instant>,
-    /// The limit from which it went down to measure.
+    /// The limit before it was lowered for a measurement.
     back_to: Option<usize>,
-    /// Answers to bindings that were sent since the limit is what it is.
+    /// Answers to bindings that were sent since the limit last changed.
     since: Option<Instant>,
     answers: usize,
     took: Duration,
@@ -170,7 +170,7 @@ impl Regulator {
         (self.answers, self.took, self.went_well, self.was_full) = (0, Duration::ZERO, true, false);
     }
 
-    /// The limit from now on, where a binding takes so long with the one of now.
+    /// The new limit, given that a binding takes this long with the current one.
     fn judge(&mut self, took: Duration, now: Instant) -> usize {
         if !self.went_well {
             self.back_to = None;
@@ -205,7 +205,7 @@ impl Regulator {
 mod tests {
     use super::*;
 
-    /// An API server that binds so many pods a second, each in `base` at least, while others ask for as much as is given here.
+    /// An API server that binds this many pods per second, each in at least `base`, while other clients ask for as much as is given here.
     struct Server {
         per_second: f64,
         base: Duration,
@@ -218,7 +218,7 @@ mod tests {
         }
     }
 
-    /// Binds with as many on their way as are allowed, for some seconds; returns the limits between which it moved in the last half.
+    /// Binds with as many in flight as are allowed, for some seconds; returns the range of the limit during the second half.
     fn run(regulator: &mut Regulator, now: &mut Instant, server: &Server, seconds: u64) -> (usize, usize) {
         let (began, all) = (*now, Duration::from_secs(seconds));
         let (mut fewest, mut most) = (usize::MAX, 0);
@@ -242,11 +242,11 @@ mod tests {
 
     #[test]
     fn it_sends_as_many_as_the_server_carries_out_without_becoming_slower() {
-        // A server that is busy with few of them is not sent many more.
+        // A server that is busy with only a few is not sent many more.
         let (mut regulator, mut now) = (Regulator::new(64), Instant::now());
         let (_, most) = run(&mut regulator, &mut now, &server(800.0, 3, 0), 60);
         assert!((LEAST..=24).contains(&most), "{most}");
-        // One that could do with more, gets more: 5,000 a second at 10 ms each are 50 at once.
+        // A server that could do with more gets more: 5,000 per second at 10 ms each are 50 at once.
         let (mut regulator, mut now) = (Regulator::new(64), Instant::now());
         run(&mut regulator, &mut now, &server(5000.0, 10, 0), 9);
         assert!(regulator.limit >= 50, "{regulator:?}");
@@ -289,7 +289,7 @@ mod tests {
             now += Duration::from_millis(10);
             regulator.answered(Answer { began, ended: now, went_well, was_last: false });
         };
-        // Of one of them the answer was lost.
+        // The answer to one of them was lost.
         answer(&mut regulator, false);
         for _ in 1..before {
             answer(&mut regulator, true);

@@ -1,4 +1,4 @@
-//! Writes that plugins want: in order, before a pod is bound.
+//! Writes requested by plugins: sent in order, before a pod is bound.
 
 use super::Leading;
 use crate::call::{Call, Caller, Content};
@@ -12,7 +12,7 @@ use secondmate_model::Uid;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// Writes of plugins that are on their way at once.
+/// Maximum concurrent writes of plugins.
 const CONCURRENCY: usize = 16;
 
 /// Sends the writes of PreBind plugins.
@@ -30,7 +30,7 @@ impl PluginWriter {
         Self { caller, leading, inbox, tasks, slots: Arc::new(Semaphore::new(CONCURRENCY)) }
     }
 
-    /// Sends the writes one after the other; the first that fails ends it.
+    /// Sends the writes one after the other; stops at the first that fails.
     pub fn write(&self, pod: Uid, writes: Vec<ApiWrite>) {
         let this = self.clone();
         let tasks = self.tasks.clone();
@@ -38,9 +38,8 @@ impl PluginWriter {
             let _slot = this.slots.acquire().await.expect("the semaphore is never closed");
             let mut result = Ok(());
             for write in &writes {
-                let may_write = || this.leading.may_write();
-                if let Err(failure) =
-                    retry::send(&this.caller, &call(write), RetryPolicy::ONCE, may_write).await
+                let call = call(write);
+                if let Err(failure) = retry::send(&this.caller, &call, RetryPolicy::ONCE, &this.leading).await
                 {
                     result = Err(match failure {
                         Failure::NotLeading => "this scheduler is not the leader any more".to_owned(),

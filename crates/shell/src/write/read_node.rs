@@ -1,4 +1,4 @@
-//! A read of a node's pods as they are now, before pods are bound there.
+//! Reads the current pods of a node before pods are bound there.
 
 use crate::call::{Call, Caller};
 use crate::inbox::{Inbox, Message};
@@ -14,10 +14,10 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-/// Reads that are on their way at once; others wait in line, within their time.
+/// Maximum concurrent reads; others wait in line, within their deadline.
 const CONCURRENCY: usize = 32;
-/// Longest time from the wish to the answer: pods wait for it that could be bound. An API server answers such a read from its cache,
-/// within some milliseconds, or a tenth of a second where the cache first has to catch up with etcd.
+/// Maximum time from request to answer: pods that could be bound are waiting for it. An API server answers such a read from its cache,
+/// within some milliseconds, or a tenth of a second if the cache first has to catch up with etcd.
 const DEADLINE: Duration = Duration::from_secs(1);
 
 /// Reads the pods of nodes. Reading needs no leadership.
@@ -53,7 +53,7 @@ impl NodeReader {
 
     async fn read_now(&self, node: &Atom) -> Result<Vec<Arc<Pod>>, String> {
         let _slot = self.slots.acquire().await.expect("the semaphore is never closed");
-        // Without a resource version the answer has all that was bound before it was asked for.
+        // Without a resource version, the answer includes everything that was bound before the request.
         let ended = "status.phase%21%3DSucceeded%2Cstatus.phase%21%3DFailed";
         let call = Call::get(format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}%2C{ended}"));
         let body = self.caller.read(&call).await.map_err(|error| error.to_string())?;
@@ -61,7 +61,7 @@ impl NodeReader {
         let compile = |pod: &Watched| {
             match pod.compile(Subject::Pods, &Roles::default(), &self.originals).1 {
                 Ok(Compiled::Pod(_, pod)) => Some(pod),
-                // What cannot be understood is not counted where the watch shows it, either.
+                // What cannot be understood is not counted when it arrives through the watch, either.
                 _ => None,
             }
         };

@@ -1,8 +1,8 @@
-//! Which events are repetitions of earlier ones, as client-go's recorder sees it.
+//! Decides which events repeat earlier ones, as client-go's recorder does.
 //!
-//! The first event of its kind is created. The second turns it into a series, which is written; from then on repetitions are
-//! only counted, and the count is written again every half hour and when the series has been idle for six minutes. The text is
-//! not part of what makes two events the same: a later text is lost, as upstream's is. Source: `tools/events` in client-go.
+//! The first event of its kind is created. The second turns it into a series, which is written; from then on repetitions are only counted,
+//! and the count is written every half hour, and once the series has been idle for six minutes. The text is not part of what makes two
+//! events the same: a later text is lost, as it is upstream. Source: `tools/events` in client-go.
 
 use super::PodRef;
 use secondmate_model::Atom;
@@ -11,12 +11,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A series without events for so long has ended.
+/// A series without events for this long has ended.
 const IDLE: Duration = Duration::from_secs(6 * 60);
-/// Between two writes of the count of a series that goes on.
+/// Interval between two writes of the count of an ongoing series.
 const REFRESH: Duration = Duration::from_secs(30 * 60);
-/// Kinds that are remembered; at the bound the eighth that was idle longest is forgotten, so that its next event is created as
-/// a new one.
+/// Maximum number of kinds remembered; at the bound, the eighth that has been idle longest is forgotten, so that its next event is created
+/// as a new one.
 const REMEMBERED_MAX: usize = 8192;
 
 /// What makes two events the same.
@@ -30,7 +30,7 @@ pub(super) struct EventKind {
     pub related: Option<PodRef>,
 }
 
-/// Where an event is kept, and its first form.
+/// How an event is stored, and its first form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stored {
     pub name: String,
@@ -42,7 +42,7 @@ pub(super) struct Stored {
 struct Series {
     stored: Stored,
     count: u32,
-    /// The count that was last written.
+    /// The last count that was written.
     written: u32,
     written_at: Instant,
     last: Instant,
@@ -53,18 +53,18 @@ struct Series {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Write {
     Create(EventKind, Stored),
-    /// The series of an event: its count and last time. Where the event is gone, it is created anew with that.
+    /// The series of an event: its count and last time. If the event is gone, it is created again with these.
     Series(EventKind, Stored, u32, jiff::Timestamp),
 }
 
-/// The kinds of events that were seen lately.
+/// The kinds of events seen recently.
 #[derive(Debug, Default)]
 pub(super) struct Correlator {
     series: HashMap<EventKind, Series>,
 }
 
 impl Correlator {
-    /// Takes an event; says what has to be written, if anything.
+    /// Adds an event; returns what has to be written, if anything.
     pub fn add(&mut self, kind: EventKind, stored: Stored, now: Instant) -> Option<Write> {
         let time = stored.first;
         if let Some(series) = self.series.get_mut(&kind) {
@@ -91,7 +91,7 @@ impl Correlator {
         Some(Write::Create(kind, stored))
     }
 
-    /// Counts that are due to be written. Call it about once a minute.
+    /// The counts that are due to be written. Call this about once a minute.
     pub fn sweep(&mut self, now: Instant) -> Vec<Write> {
         let mut writes = Vec::new();
         self.series.retain(|kind, series| {
@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(events.add(kind("a"), stored(3), at(3)), None);
         assert_eq!(events.add(kind("b"), stored(4), at(4)), Some(Write::Create(kind("b"), stored(4))));
         assert_eq!(events.sweep(at(60)), []);
-        // Idle for six minutes: the count is written, and both are forgotten.
+        // Idle for six minutes: the counts are written, and the kinds are forgotten.
         assert_eq!(events.sweep(at(4 + 360)), series(3, 3).into_iter().collect::<Vec<_>>());
         assert_eq!(events.add(kind("a"), stored(400), at(400)), Some(Write::Create(kind("a"), stored(400))));
     }

@@ -1,8 +1,8 @@
-//! The condition `PodScheduled` and the nominated node of pods that wait.
+//! The condition `PodScheduled` and the nominated node of waiting pods.
 //!
 //! One change a pod waits at most: a newer one is merged into it, so that a pod that is tried often costs one request when the
 //! API server has time. Of one pod one change is on its way at a time, so that an older one cannot overtake a newer; and none
-//! while the pod is bound ([`StatusWriter::settle`]).
+//! while the pod is bound ([`StatusWriter::settle`]). What comes while one is on its way waits behind the other pods.
 
 use super::{Leading, PodRef, is_other_pod, wire_time};
 use crate::call::{Call, CallError, Caller, Content};
@@ -20,10 +20,10 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::{debug, warn};
 
-/// Pods whose change waits. At 300 bytes each some 5 MB. At the bound a change is dropped and counted: the core sees by the
-/// pod's status that it was not written, and asks again after the next attempt.
+/// Maximum number of pods with a waiting change. At 300 bytes each, some 5 MB. At the bound, changes are dropped and counted: the core sees
+/// from the pod's status that the change was not written, and requests it again after the next attempt.
 const WAITING_MAX: usize = 16_384;
-/// Changes that are on their way at once.
+/// Maximum concurrent changes in flight.
 const CONCURRENCY: usize = 8;
 
 /// A change of a pod's status.
@@ -31,7 +31,7 @@ const CONCURRENCY: usize = 8;
 pub(crate) struct StatusChange {
     pub pod: PodRef,
     pub condition: Option<ScheduledCondition>,
-    /// The condition flips to False by this: it was not there, or True.
+    /// The change flips the condition to False: it was missing, or True.
     pub flips: bool,
     pub nomination: NominationPatch,
 }
@@ -67,24 +67,24 @@ impl StatusChange {
         match &self.nomination {
             NominationPatch::Keep => {}
             NominationPatch::Set(node) => {
-                // Null removes the field, as upstream's patch does.
+                // Null removes the field, as in upstream's patch.
                 let node = node.as_ref().map_or(Value::Null, |n| n.as_str().into());
                 status.insert("nominatedNodeName".to_owned(), node);
             }
         }
-        // The UID is a precondition: another pod of the same name is left alone.
+        // The UID is a precondition: another pod with the same name is left alone.
         let body = json!({ "metadata": { "uid": self.pod.uid.as_str() }, "status": status });
         let path = format!("{}/status", self.pod.path());
         Call::new(Method::PATCH, path, Content::StrategicMergePatch, body.to_string().into_bytes())
     }
 }
 
-/// What is known of a pod's change.
+/// The state of a pod's change.
 enum Slot {
     Waiting(StatusChange),
-    /// On its way, with what came meanwhile.
+    /// In flight, with what has come in meanwhile.
     Sending(Option<StatusChange>),
-    /// On its way for the last time: whoever binds the pod waits for the end.
+    /// In flight for the last time: the binding of the pod waits for its end.
     Ending(oneshot::Sender<()>),
 }
 
@@ -97,7 +97,7 @@ pub(crate) struct StatusWriter {
 struct Shared {
     caller: Caller,
     leading: Leading,
-    /// Written by the scheduling thread and by every task that writes: pods of different shards do not meet.
+    /// Written by the scheduling thread and by every writer task: pods in different shards do not contend.
     slots: DashMap<Uid, Slot>,
     order: mpsc::Sender<Uid>,
     metrics: BoundedQueue,
@@ -118,7 +118,7 @@ impl StatusWriter {
         Self { shared }
     }
 
-    /// Whether the writer takes what waits for it.
+    /// Checks that the writer takes what is waiting for it.
     ///
     /// # Errors
     /// It has taken nothing for too long.
@@ -126,11 +126,11 @@ impl StatusWriter {
         self.shared.heartbeat.check_writer("status", self.shared.metrics.length.get())
     }
 
-    /// Forgets what waits for the pod, and returns when nothing is on its way: after the try that is, at most.
+    /// Drops the change that waits for the pod, and returns when none is in flight: after the current attempt at the latest.
     pub async fn settle(&self, uid: &Uid) {
         let ended = match self.shared.slots.entry(uid.clone()) {
             Entry::Occupied(mut slot) => match slot.get() {
-                // Its place in the order finds nothing.
+                // Its entry in the order remains, and will find nothing.
                 Slot::Waiting(_) => {
                     slot.remove();
                     return;
@@ -143,7 +143,7 @@ impl StatusWriter {
             },
             Entry::Vacant(_) => return,
         };
-        // It ends also where the writer has been stopped.
+        // This also ends if the writer has been stopped.
         let _ = ended.await;
     }
 
@@ -154,7 +154,7 @@ impl StatusWriter {
             Entry::Occupied(mut slot) => match slot.get_mut() {
                 Slot::Waiting(older) | Slot::Sending(Some(older)) => older.merge(change),
                 Slot::Sending(next) => *next = Some(change),
-                // The core says nothing of a pod while it is being bound.
+                // The core does not report anything about a pod while it is being bound.
                 Slot::Ending(_) => {}
             },
             Entry::Vacant(slot) => {
@@ -177,7 +177,7 @@ async fn work(shared: Arc<Shared>, mut queue: mpsc::Receiver<Uid>) {
         let shared = Arc::clone(&shared);
         let tasks = shared.tasks.clone();
         tasks.spawn("status of a pod", async move {
-            shared.send_all(&uid).await;
+            shared.send(&uid).await;
             shared.metrics.length.dec();
             drop(slot);
         });
@@ -185,34 +185,34 @@ async fn work(shared: Arc<Shared>, mut queue: mpsc::Receiver<Uid>) {
 }
 
 impl Shared {
-    /// Sends what waits for the pod, and what comes while that is on its way.
-    async fn send_all(&self, uid: &Uid) {
-        let mut next = self.begin(uid);
-        while let Some(change) = next {
-            let call = change.call();
-            let may_write = || self.leading.may_write() && !self.is_ending(uid);
-            match retry::send(&self.caller, &call, RetryPolicy::STATUS, may_write).await {
-                Ok(()) => {}
-                // The pod is gone, or another one has its name, or somebody else changes it all the time.
-                Err(Failure::Call(error))
-                    if is_other_pod(&error) || matches!(error, CallError::Answered { code: 409, .. }) =>
-                {
-                    debug!(pod = change.pod.full_name(), "status not written: the pod is gone");
-                }
-                Err(Failure::NotLeading) => {}
-                // Of an outage the watches tell, once.
-                Err(Failure::Call(error)) if error.is_outage() && self.outage.is_on() => {
-                    debug!(pod = change.pod.full_name(), "cannot write the pod's status: {error}");
-                }
-                Err(Failure::Call(error)) => {
-                    warn!(pod = change.pod.full_name(), "cannot write the pod's status: {error}");
-                }
+    /// Sends what waits for the pod.
+    async fn send(&self, uid: &Uid) {
+        let Some(change) = self.begin(uid) else { return };
+        let call = change.call();
+        let wanted = || !self.is_ending(uid);
+        match retry::send_while(&self.caller, &call, RetryPolicy::STATUS, &self.leading, wanted).await {
+            Ok(()) => {}
+            // The pod is gone, or another one has its name, or somebody else changes it all the time.
+            Err(Failure::Call(error))
+                if is_other_pod(&error) || matches!(error, CallError::Answered { code: 409, .. }) =>
+            {
+                debug!(pod = change.pod.full_name(), "status not written: the pod is gone");
             }
-            next = self.next(uid);
+            Err(Failure::NotLeading) => {}
+            // Of an outage the watches tell, once.
+            Err(Failure::Call(error)) if error.is_outage() && self.outage.is_on() => {
+                debug!(pod = change.pod.full_name(), "cannot write the pod's status: {error}");
+            }
+            Err(Failure::Call(error)) => {
+                warn!(pod = change.pod.full_name(), "cannot write the pod's status: {error}");
+            }
         }
+        // However it ended: where every change takes long, the next is taken late, and the writer is not stuck.
+        self.heartbeat.beat();
+        self.end(uid);
     }
 
-    /// Takes the change that waits. A place in the order that a binding has made void finds none, or one that another task sends.
+    /// Takes the waiting change. An entry in the order that a binding has voided finds none, or finds one that another task is sending.
     fn begin(&self, uid: &Uid) -> Option<StatusChange> {
         let mut slot = self.slots.get_mut(uid).filter(|slot| matches!(**slot, Slot::Waiting(_)))?;
         match std::mem::replace(&mut *slot, Slot::Sending(None)) {
@@ -225,17 +225,24 @@ impl Shared {
         self.slots.get(uid).is_some_and(|slot| matches!(*slot, Slot::Ending(_)))
     }
 
-    /// Takes what has come while the last change was on its way; where nothing has, the pod leaves the queue.
-    fn next(&self, uid: &Uid) -> Option<StatusChange> {
-        let Entry::Occupied(mut slot) = self.slots.entry(uid.clone()) else { return None };
+    /// What has come while the change was on its way goes to the end of the order, so that a pod whose changes take long keeps nobody
+    /// else waiting; where nothing has, the pod leaves the queue.
+    fn end(&self, uid: &Uid) {
+        let Entry::Occupied(mut slot) = self.slots.entry(uid.clone()) else { return };
         match slot.insert(Slot::Sending(None)) {
-            Slot::Waiting(change) | Slot::Sending(Some(change)) => return Some(change),
+            Slot::Waiting(change) | Slot::Sending(Some(change)) => {
+                if self.order.try_send(uid.clone()).is_ok() {
+                    slot.insert(Slot::Waiting(change));
+                    self.metrics.length.inc();
+                    return;
+                }
+                self.metrics.full.inc();
+            }
             Slot::Sending(None) => {}
-            // Where the binding has been given up, nobody waits.
+            // If the binding has been given up, nobody is waiting.
             Slot::Ending(end) => drop(end.send(())),
         }
         slot.remove();
-        None
     }
 }
 
@@ -277,6 +284,54 @@ mod tests {
         assert_eq!(waiting, change(Some("new"), NominationPatch::Set(None)));
     }
 
+    /// A change of the pod with this name and UID.
+    fn of(pod: &str) -> StatusChange {
+        let mut change = change(Some("x"), NominationPatch::Keep);
+        change.pod.name = pod.into();
+        change.pod.uid = Uid::from(pod);
+        change
+    }
+
+    /// A writer that leads for ever.
+    fn writer(client: kube_client::Client) -> StatusWriter {
+        let caller = Caller::new(client, None, Duration::from_secs(600));
+        let (_, leading) = watch::channel(Some(Term::unlimited()));
+        let (tasks, _) = Tasks::new(CancellationToken::new());
+        StatusWriter::start(caller, Leading::new(leading), &Metrics::new(), tasks, Outage::default())
+    }
+
+    /// A webhook that fails only when its time is up: a change is given up after forty seconds, and the core has made a newer one by then.
+    #[tokio::test(start_paused = true)]
+    async fn pods_whose_changes_fail_slowly_keep_no_other_from_its_turn_and_the_writer_counts_as_alive() {
+        let (asked, mut asks) = mpsc::unbounded_channel();
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            asked.send(request.uri().path().to_owned()).expect("the test waits for it");
+            async {
+                sleep(Duration::from_secs(10)).await;
+                let answer = http::Response::builder().status(500).body(Body::empty());
+                Ok::<_, std::convert::Infallible>(answer.expect("a response"))
+            }
+        });
+        let writer = writer(kube_client::Client::new(service, "default"));
+        for second in 0..600 {
+            for n in 0..CONCURRENCY {
+                writer.submit(of(&n.to_string()));
+            }
+            if second == 30 {
+                writer.submit(of("another"));
+            }
+            sleep(Duration::from_secs(1)).await;
+            assert_eq!(writer.check(), Ok(()), "after {second} s");
+        }
+        let mut tries = std::collections::BTreeMap::<String, usize>::new();
+        while let Ok(path) = asks.try_recv() {
+            *tries.entry(path).or_default() += 1;
+        }
+        let tries_of = |pod: &str| tries.get(&format!("/api/v1/namespaces/n/pods/{pod}/status")).copied();
+        assert_eq!(tries_of("another"), Some(4), "one change, tried as often as any");
+        assert!(tries_of("0").is_some_and(|count| count > 4), "the newer changes are sent, too: {tries:?}");
+    }
+
     /// Two pods' bindings: of the second one a change waited, and was forgotten; the next one is on its way when the void place comes up.
     #[tokio::test(start_paused = true)]
     async fn a_place_that_a_binding_has_made_void_frees_nobody_elses() {
@@ -289,17 +344,7 @@ mod tests {
                 Ok::<_, std::convert::Infallible>(http::Response::new(Body::empty()))
             }
         });
-        let caller =
-            Caller::new(kube_client::Client::new(service, "default"), None, Duration::from_secs(600));
-        let (_term, leading) = watch::channel(Some(Term::unlimited()));
-        let (tasks, _failures) = Tasks::new(CancellationToken::new());
-        let writer =
-            StatusWriter::start(caller, Leading::new(leading), &Metrics::new(), tasks, Outage::default());
-        let of = |uid: &str| {
-            let mut change = change(Some("x"), NominationPatch::Keep);
-            change.pod.uid = Uid::from(uid);
-            change
-        };
+        let writer = writer(kube_client::Client::new(service, "default"));
         // As many are on their way as may be; what comes now waits.
         let mut first = Vec::new();
         for n in 0..CONCURRENCY {
@@ -313,7 +358,7 @@ mod tests {
         writer.submit(of("bound"));
         drop(first);
         let on_its_way = asks.recv().await.expect("the newer change is sent");
-        // The void place has come up when everything that can be done is.
+        // When everything that can be done has been done, the voided entry has come up.
         sleep(Duration::from_secs(1)).await;
         let settled = tokio::spawn({
             let writer = writer.clone();

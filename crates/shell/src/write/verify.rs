@@ -1,4 +1,4 @@
-//! A look at a pod of which it is not known whether it is bound.
+//! Reads a pod of which it is not known whether it is bound.
 
 use super::PodRef;
 use crate::call::{Call, CallError, Caller};
@@ -10,10 +10,10 @@ use secondmate_model::{Pod, Uid};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// Looks that are on their way at once.
+/// Maximum concurrent reads.
 const CONCURRENCY: usize = 16;
 
-/// Looks at pods. Reading needs no leadership.
+/// Reads pods. Reading needs no leadership.
 #[derive(Clone)]
 pub(crate) struct Verifier {
     caller: Caller,

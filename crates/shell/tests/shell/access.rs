@@ -1,4 +1,4 @@
-//! What a scheduler says that cannot start.
+//! What a scheduler that cannot start reports.
 
 use crate::fixture::*;
 use futures::FutureExt;
@@ -37,7 +37,7 @@ async fn in_kube_schedulers_place_its_rights_are_enough() {
     try_start(in_place).await.expect("kube-scheduler may not list Leases either");
 }
 
-/// In front of a server: turns connections away until it is opened, and counts them.
+/// Stands in front of a server: rejects connections until it is opened, and counts them.
 struct Gate {
     address: std::net::SocketAddr,
     turned_away: Arc<AtomicUsize>,

@@ -1,4 +1,4 @@
-//! Pods come to nodes, whatever the API server answers.
+//! Pods get onto nodes, whatever the API server answers.
 
 use crate::fixture::*;
 use anyhow::Result;
@@ -56,7 +56,7 @@ async fn every_refusal_and_every_silence_ends_with_the_pod_bound_once() -> Resul
     Ok(())
 }
 
-/// As the scheduler next door: `BindPod` tries four times before the attempt fails.
+/// As in kube-scheduler, whose `BindPod` tries four times before the attempt fails.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_error_costs_a_binding_no_attempt() -> Result<()> {
     for fault in [Fault::InternalError, Fault::ServiceUnavailable] {
@@ -86,7 +86,7 @@ async fn a_binding_overtakes_no_change_of_the_pods_status() -> Result<()> {
     let shell = start(&sandbox).await;
     create_pods(&sandbox, "p", 1, "100m");
     until("the status is on its way", || sandbox.faults().strikes(rule) == 1).await;
-    // The pod has room long before its status arrives.
+    // The pod takes room long before its status arrives.
     add_nodes(&sandbox, 0, 1);
     until_bound(&sandbox, 1).await;
     until("the status has arrived", || sandbox.history().count("patch pods/status") == 1).await;
@@ -98,7 +98,7 @@ async fn a_binding_overtakes_no_change_of_the_pods_status() -> Result<()> {
 async fn a_binding_that_is_never_answered_is_looked_at() -> Result<()> {
     let sandbox = sandbox(2).await;
     let rule = sandbox.faults().inject(Target::bind(), Fault::BlackHole, When::Next(2));
-    // The look fails too, at first.
+    // At first, reading the pod fails too.
     let look = sandbox.faults().inject(Target::of(Verb::Get, "pods"), Fault::InternalError, When::Next(2));
     let mut options = options(&sandbox);
     options.bind_timeout = Duration::from_millis(300);
@@ -114,13 +114,13 @@ async fn a_binding_that_is_never_answered_is_looked_at() -> Result<()> {
 async fn a_full_cluster_is_filled_and_not_over_filled() -> Result<()> {
     let sandbox = sandbox(3).await;
     let shell = start(&sandbox).await;
-    // 4 CPUs a node: 8 pods of half a CPU.
+    // 4 CPUs per node: 8 pods of half a CPU.
     create_pods(&sandbox, "p", 30, "500m");
     until_bound(&sandbox, 24).await;
     until_core(&shell, "six pods wait", |core| core.queue().size().unschedulable == 6).await;
     let over = shell.look(|core, _| core.overcommitted()).await;
     assert_eq!(over, Some(Vec::new()));
-    // Room comes free: a pod ends, another takes its place.
+    // Room becomes free: a pod ends, and another takes its place.
     sandbox.objects().delete("pods", "default", &running(&sandbox), Some(0))?;
     until("the room is taken", || sandbox.history().binds_accepted() == 25).await;
     // A node joins.
@@ -178,7 +178,7 @@ async fn a_pod_of_ours_that_somebody_else_binds_is_counted_and_our_own_are_not()
     let shell = try_start(options).await?;
     create_pods(&sandbox, "ours", 20, "10m");
     until_bound(&sandbox, 20).await;
-    // Too big for any node, so it waits for us.
+    // Too big for any node, so it waits with us.
     sandbox.objects().create(pod("big", "100"))?;
     until_core(&shell, "it waits", |core| core.queue().size().unschedulable == 1).await;
     assert_eq!(count.get(), 0);
@@ -192,7 +192,7 @@ async fn a_pod_of_ours_that_somebody_else_binds_is_counted_and_our_own_are_not()
     let client = kube_client::Client::try_from(ClusterConfig::new(sandbox.url().parse()?))?;
     client.request::<serde_json::Value>(request).await?;
     until("the other's work is counted", || count.get() == 1).await;
-    // Seen again, it is no news.
+    // Seen again, it is not reported again.
     sandbox.objects().merge("pods", "default", "big", "", &json!({"metadata": {"labels": {"a": "b"}}}))?;
     sandbox.objects().create(pod("last", "10m"))?;
     until("the next pod is bound", || bound(&sandbox) == 22).await;

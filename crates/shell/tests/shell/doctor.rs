@@ -1,4 +1,4 @@
-//! What `secondmate doctor` finds in a cluster, and what it finds in one where all is well.
+//! What `secondmate doctor` finds in a cluster with problems, and in one without.
 
 use crate::fixture::*;
 use crate::guard;
@@ -35,7 +35,7 @@ fn lease(name: &str) -> LeaseName {
     LeaseName { namespace: "kube-system".to_owned(), name: name.to_owned() }
 }
 
-/// A scheduler of the name under this Lease.
+/// Options for a scheduler of this name with this Lease.
 fn elected(sandbox: &Sandbox, lease_name: &str) -> Options {
     let claim =
         Claim::new(&[NAME], Configuration::for_scheduler_names(&[NAME]).expect("a name").fingerprint());
@@ -48,7 +48,7 @@ fn elected(sandbox: &Sandbox, lease_name: &str) -> Options {
     Options { election: Some(election), ..options(sandbox) }
 }
 
-/// A Lease that nobody renews.
+/// A Lease that nothing renews.
 fn abandoned(sandbox: &Sandbox, name: &str, holder: &str) {
     let object = json!({
         "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
@@ -68,7 +68,7 @@ fn pod_of(scheduler: &str, name: &str) -> Value {
     pod
 }
 
-/// The findings of a check as `severity object: problem`.
+/// The findings of a check, as `severity object: problem`.
 fn of(examination: &Examination, check: &str) -> Vec<String> {
     let shown = |finding: &Finding| format!("{:?} {}: {}", finding.severity, finding.object, finding.problem);
     examination.findings.iter().filter(|finding| finding.check == check).map(shown).collect()
@@ -79,7 +79,7 @@ async fn where_all_is_well_nothing_is_found() {
     let sandbox = sandbox(2).await;
     let shell = try_start(elected(&sandbox, NAME)).await.expect("it starts");
     create_pods(&sandbox, "p", 3, "100m");
-    // It fits nowhere, and a gated one is nobody's yet: both wait, and nothing is wrong.
+    // It fits nowhere, and a gated pod is not due yet: both wait, and nothing is wrong.
     sandbox.objects().create(pod("huge", "100")).expect("a valid pod");
     let mut gated = pod_of("nobody", "gated");
     gated["spec"]["schedulingGates"] = json!([{ "name": "quota" }]);
@@ -112,7 +112,7 @@ async fn a_version_that_is_not_supported_is_told() {
     for (version, expected) in [
         ("v1.37.2", None),
         ("v1.34.0", None),
-        // As some distributions have it.
+        // The form that some distributions use.
         ("v1.36+.1", None),
         ("v1.33.9", Some("Fault API server: it is v1.33.9, which is too old")),
         ("v1.99.0", Some("Warning API server: it is v1.99.0, newer than what this scheduler follows")),
@@ -143,7 +143,7 @@ async fn names_that_nobody_serves_are_told_with_their_pods() {
     for number in 0..5 {
         sandbox.objects().create(pod_of("mte", &format!("typo-{number}"))).expect("a valid pod");
     }
-    // Their schedulers take no Lease, but have written an event, one of them as before events.k8s.io.
+    // Their schedulers take no Lease, but have written an event, one of them in the form used before events.k8s.io.
     sandbox.objects().create(pod_of("without-lease", "tried")).expect("a valid pod");
     sandbox.objects().create(pod_of("of-old", "tried-too")).expect("a valid pod");
     let event = json!({
@@ -296,7 +296,7 @@ async fn leases_that_point_nowhere_are_told_and_are_a_fault_where_pods_wait() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_that_changes_hands_or_is_released_meanwhile_does_not_point_nowhere() {
     let sandbox = sandbox(1).await;
-    // The process of the last one has its node's name, as on the network of the host.
+    // The process of the last one has its node's name, as on the host network.
     for (name, holder) in [("handed", "old_1"), ("released", "gone_1"), ("silent", "node-00000_1")] {
         abandoned(&sandbox, name, holder);
         let longer = json!({ "spec": { "leaseDurationSeconds": 4 } });
@@ -326,7 +326,7 @@ async fn a_lease_that_changes_hands_or_is_released_meanwhile_does_not_point_nowh
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_that_nobody_has_tried_are_told() {
     let sandbox = sandbox(1).await;
-    // It renews its Lease and does nothing else: no node is shown to it.
+    // It renews its Lease but does nothing else: it gets no list of nodes.
     sandbox.faults().inject(Target::of(Verb::List, "nodes"), Fault::BlackHole, When::Always);
     let shell = try_start(elected(&sandbox, NAME)).await.expect("it starts");
     create_pods(&sandbox, "p", 2, "100m");
@@ -367,7 +367,7 @@ async fn a_guard_that_decides_is_well_as_far_as_the_sandbox_tells() {
         found.len() == 1 && found[0].starts_with("Unknown API server's count of unanswered calls (/metrics)"),
         "the sandbox counts nothing: {found:#?}"
     );
-    // Somebody else's authority, as after a restore of the configuration alone.
+    // A different authority, as after restoring only the configuration.
     let patch = json!({ "webhooks": [webhook_with(&sandbox, &another_authority())] });
     sandbox
         .objects()
@@ -435,7 +435,7 @@ async fn a_guard_that_is_asked_by_a_url_is_looked_at_as_well() {
             assert!(told.starts_with(expected), "{host}: {all:#?}");
         }
     }
-    // Where it is not known which Service that is.
+    // If it is not known which Service that is.
     let elsewhere = GuardsService { namespace: "elsewhere".to_owned(), name: guard::SERVICE.to_owned() };
     let options = DoctorOptions { guard: elsewhere, ..doctor_options(&sandbox) };
     let all = of(&examine(options).await.expect("the API server answers"), "guard");
@@ -470,7 +470,7 @@ async fn a_guard_that_is_reached_and_holds_no_lease_may_run_without_leader_elect
     );
 }
 
-/// PEM of an authority.
+/// The PEM of an authority.
 fn another_authority() -> String {
     let mut params = rcgen::CertificateParams::default();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
@@ -478,7 +478,7 @@ fn another_authority() -> String {
     params.self_signed(&key).expect("a certificate").pem()
 }
 
-/// The webhook of the configuration with this authority.
+/// The configuration's webhook, with this authority.
 fn webhook_with(sandbox: &Sandbox, authority: &str) -> Value {
     use base64::Engine;
     let found = sandbox.objects().get("validatingwebhookconfigurations", "", "secondmate-guard");
@@ -540,13 +540,13 @@ async fn nodes_that_no_tenant_may_use_and_tenants_without_nodes_are_told() {
     let listed = found.findings.iter().find(|finding| !finding.nodes.is_empty()).map(|f| f.nodes.clone());
     assert_eq!(listed, Some(vec!["spare-1".to_owned(), "spare-2".to_owned()]));
     assert_eq!(found.checks.last(), Some(&"tenants"));
-    // One of them may use all.
+    // One of them may use all nodes.
     let found = examination(of_pool("red") + "- {schedulerName: blue}\n").await;
     assert_eq!(of(&found, "tenants"), Vec::<String>::new());
-    // Without tenants there is nothing to look at.
+    // Without tenants there is nothing to check.
     assert!(!examined(&sandbox).await.checks.contains(&"tenants"));
 
-    // What was not looked at is nobody's fault: red-1 is the second of the nodes, by name.
+    // Nothing is reported about nodes that were not read: red-1 is the second node by name.
     let limits = LookLimits { nodes: 1, ..LookLimits::default() };
     let options = DoctorOptions { limits, tenants: tenants(&of_pool("red")), ..doctor_options(&sandbox) };
     let found = examine(options).await.expect("the API server answers");

@@ -1,4 +1,4 @@
-//! What the owner of a pod reads.
+//! What the owner of a pod gets to read.
 
 use crate::fixture::*;
 use anyhow::Result;
@@ -21,7 +21,7 @@ async fn a_pod_without_room_reads_as_kube_scheduler_would_say_it() -> Result<()>
     until("the event", || !events_of(&sandbox, "big").is_empty()).await;
     let expected = ("Warning".to_owned(), "FailedScheduling".to_owned(), NO_ROOM.to_owned(), 1);
     assert_eq!(events_of(&sandbox, "big"), std::slice::from_ref(&expected));
-    // A node that fits joins.
+    // A node joins on which it fits.
     let shape = secondmate_sandbox::NodeShape { cpu: "8".into(), ..Default::default() };
     sandbox.add_nodes(7, 1, &shape);
     until_bound(&sandbox, 1).await;

@@ -1,4 +1,4 @@
-//! An HTTP extender beside the scheduler: what it is sent, what it decides, and what becomes of pods when it fails.
+//! An HTTP extender beside the scheduler: what it is sent, what it decides, and what happens to pods when it fails.
 
 use crate::fixture::{NAME, bound, events_of, options, pod, sandbox, until, until_bound};
 use rustix::fs::{Mode, OFlags};
@@ -13,12 +13,12 @@ use tokio::net::{TcpListener, TcpStream};
 
 type Answer = Arc<dyn Fn(&str, &Value) -> Option<(u16, String)> + Send + Sync>;
 
-/// An extender that answers what it is told to; no answer is silence. It remembers what it was asked.
+/// An extender that gives scripted answers; `None` is silence. It records its requests.
 #[derive(Clone)]
 struct Server {
     url: String,
     asked: Arc<Mutex<Vec<(String, Value)>>>,
-    /// Credentials that came with the questions.
+    /// Credentials that came with the requests.
     headers: Arc<Mutex<Vec<String>>>,
 }
 
@@ -284,7 +284,7 @@ async fn an_extender_that_may_be_ignored_and_keeps_failing_is_not_asked_for_a_wh
 async fn a_binding_that_the_extender_does_not_answer_is_looked_at() {
     let sandbox = sandbox(1).await;
     let objects = sandbox.objects();
-    // It binds the pod `bound`, and answers neither about it nor about the other.
+    // It binds the pod `bound`, and answers neither about this pod nor about the other.
     let server = Server::start(move |_, body| {
         if body["PodName"] == "bound" {
             let bound = objects.bind("default", "bound", body["PodUID"].as_str()?, body["Node"].as_str()?);
@@ -313,7 +313,8 @@ async fn a_binding_that_the_extender_does_not_answer_is_looked_at() {
     shell.stop().await;
 }
 
-/// Attempts take as long as the extender lets them wait: what happens meanwhile is heard after each, the end of the process too.
+/// Attempts take as long as the extender makes them wait: what happens in the meantime is taken in after each one, including the end of the
+/// process.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_extender_does_not_hold_up_what_is_heard_between_attempts() {
     let sandbox = sandbox(3).await;
@@ -357,7 +358,7 @@ async fn redirects_that_keep_the_question_are_followed_and_credentials_are_sent_
     shell.stop().await;
 }
 
-/// A certificate that is a FIFO, to which nobody writes: the start waits for it, and can be given up.
+/// A certificate that is a FIFO that nobody writes to: startup waits for it, and can be cancelled.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_that_waits_for_a_certificate_can_be_given_up() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -375,7 +376,7 @@ async fn a_start_that_waits_for_a_certificate_can_be_given_up() {
     let sandbox = sandbox(1).await;
     let options = secondmate_shell::Options { extenders: vec![waits], ..options(&sandbox) };
     let start = tokio::spawn(Shell::start(options));
-    // It can be opened for writing at once only while somebody reads.
+    // It can be opened for writing without blocking only while something reads it.
     let open = || rustix::fs::open(&fifo, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()).ok();
     let mut writer = None;
     until("the start reads the certificate", || {
@@ -386,6 +387,6 @@ async fn a_start_that_waits_for_a_certificate_can_be_given_up() {
     start.abort();
     let end = tokio::time::timeout(Duration::from_secs(60), start).await.expect("it is given up");
     assert!(end.is_err_and(|end| end.is_cancelled()));
-    // Only now is there an end to be read.
+    // Only now is there an end to read.
     drop(writer);
 }

@@ -1,13 +1,13 @@
-//! A sandbox with a scheduler on it.
+//! A sandbox with a scheduler.
 
 use anyhow::{Result, bail};
 use secondmate_config::Configuration;
 use secondmate_config::make_profiles;
-use secondmate_core::SchedulerConfig;
 use secondmate_core::queue::QueueConfig;
+use secondmate_core::{CacheDifference, SchedulerConfig};
 use secondmate_cycle::Profile;
 use secondmate_sandbox::{KubeletOptions, NodeShape, Options as SandboxOptions, Sandbox};
-use secondmate_shell::{ClusterConfig, Options, Shell, StartError};
+use secondmate_shell::{ClusterConfig, CompareError, Options, Shell, StartError};
 use secondmate_telemetry::{Admin, Metrics};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use std::time::Duration;
 /// The name that the scheduler under test serves.
 pub const NAME: &str = "mate";
 
-/// Nothing in these tests takes longer; whoever waits longer waits for ever.
+/// Nothing in these tests takes longer than this; a longer wait would never end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A cluster of `nodes` nodes of 4 CPUs, with quick kubelets.
@@ -37,7 +37,7 @@ pub fn add_nodes(sandbox: &Sandbox, first: usize, count: usize) {
     sandbox.add_nodes(first, count, &shape);
 }
 
-/// The default profile, with every node looked at.
+/// The default profile, evaluating every node.
 pub fn profile(name: &str) -> Profile {
     let registry = secondmate_plugins::registry().expect("in-tree names differ");
     let mut configuration = Configuration::for_scheduler_names(&[name]).expect("a name");
@@ -91,12 +91,12 @@ pub fn create_pods(sandbox: &Sandbox, prefix: &str, count: usize, cpu: &str) {
     }
 }
 
-/// Number of pods on nodes.
+/// The number of pods on nodes.
 pub fn bound(sandbox: &Sandbox) -> usize {
     sandbox.objects().count_where("pods", "spec.nodeName!=").expect("a valid selector")
 }
 
-/// Asks until the answer is yes.
+/// Polls until this returns true.
 pub async fn until(what: &str, mut yes: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !yes() {
@@ -112,7 +112,7 @@ pub async fn until_bound(sandbox: &Sandbox, count: usize) {
     assert_eq!(sandbox.history().binds_accepted(), count as u64);
 }
 
-/// Waits until the core says yes.
+/// Waits until this holds for the core.
 pub async fn until_core(shell: &Shell, what: &str, yes: fn(&secondmate_core::Scheduler) -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !shell.look(move |core, _| yes(core)).await.expect("the core runs") {
@@ -121,7 +121,7 @@ pub async fn until_core(shell: &Shell, what: &str, yes: fn(&secondmate_core::Sch
     }
 }
 
-/// Checks the core's invariants. A core that has ended has none, which is no good sign.
+/// Checks the core's invariants. A core that has ended has none, which is a bad sign.
 pub async fn check_core(shell: &Shell) -> Result<()> {
     match shell.look(|core, _| core.check()).await {
         Some(Ok(())) => Ok(()),
@@ -133,11 +133,25 @@ pub async fn check_core(shell: &Shell) -> Result<()> {
 /// Checks the core's invariants, and the cache against the cluster.
 pub async fn check(shell: &Shell) -> Result<()> {
     check_core(shell).await?;
-    let differences = shell.compare_cache().await?;
+    let differences = compare_cache(shell).await?;
     if !differences.is_empty() {
         bail!("{differences:?}");
     }
     Ok(())
+}
+
+/// Compares the cache with the cluster, when all watches are up to date.
+pub async fn compare_cache(shell: &Shell) -> Result<Vec<CacheDifference>> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match shell.compare_cache().await {
+            Err(CompareError::Behind { reason }) => {
+                assert!(tokio::time::Instant::now() < deadline, "never up to date: {reason}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            compared => return Ok(compared?),
+        }
+    }
 }
 
 /// Events about a pod, as `(type, reason, note, count)`.

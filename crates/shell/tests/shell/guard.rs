@@ -1,4 +1,4 @@
-//! The bind guard on a sandbox whose API server asks it and whose kubelets reject what does not fit.
+//! The bind guard on a sandbox whose API server calls it and whose kubelets reject what does not fit.
 
 mod client;
 mod connections;
@@ -20,7 +20,7 @@ const WEBHOOK: &str = "secondmate-guard";
 const SECRET: &str = "secondmate-guard-tls";
 pub const SERVICE: &str = "secondmate-guard";
 
-/// A webhook configuration as the manifests have it, without an authority yet.
+/// A webhook configuration as in the manifests, without an authority yet.
 pub fn register(sandbox: &Sandbox, policy: &str) {
     let _ = sandbox.objects().create(json!({
         "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE },
@@ -46,7 +46,7 @@ pub fn register(sandbox: &Sandbox, policy: &str) {
 fn guard_options(sandbox: &Sandbox, metrics: &Metrics) -> GuardOptions {
     let names = BTreeSet::from([format!("{SERVICE}.{NAMESPACE}.svc")]);
     let mut election = GuardOptions::election();
-    // Short times, but such as a busy machine can keep.
+    // Short times, but such that a busy machine can keep to them.
     election.lease_duration = Duration::from_secs(5);
     election.renew_deadline = Duration::from_secs(4);
     election.retry_period = Duration::from_millis(300);
@@ -78,7 +78,7 @@ async fn start_guard(sandbox: &Sandbox, metrics: &Metrics) -> GuardService {
     guard
 }
 
-/// Started, leading, and reached by the API server.
+/// A guard that has started, leads, and is reached by the API server.
 pub async fn deciding_guard(sandbox: &Sandbox, metrics: &Metrics) -> GuardService {
     let guard = start_guard(sandbox, metrics).await;
     until("the guard decides", || metrics.guard.deciding.get() == 1).await;
@@ -107,7 +107,7 @@ fn count(metrics: &Metrics, series: &str) -> u64 {
     line.and_then(|line| line.split(' ').nth(1)?.parse().ok()).unwrap_or(0)
 }
 
-/// A binding as a scheduler sends it; the status and the message of the answer.
+/// Sends a binding as a scheduler does; returns the status and the message of the answer.
 async fn bind(sandbox: &Sandbox, pod: &str, node: &str) -> (u16, String) {
     let uid = sandbox.objects().get("pods", "default", pod).map(|pod| pod["metadata"]["uid"].clone());
     let body = json!({
@@ -133,10 +133,10 @@ async fn post(sandbox: &Sandbox, path: &str, body: Value) -> (u16, String) {
     (status, answer["message"].as_str().unwrap_or_default().to_owned())
 }
 
-/// Nodes that take one pod each, and for each of two schedulers half as many pods.
+/// Nodes that take one pod each, and half as many pods for each of two schedulers.
 const RACE_NODES: u32 = 20;
 
-/// Both schedulers place all of their pods before the first one is bound: how many pods kubelets rejected in the end.
+/// Both schedulers place all their pods before the first is bound; returns how many pods the kubelets rejected in the end.
 async fn race(sandbox: &Sandbox) -> usize {
     add_nodes(sandbox, 0, RACE_NODES as usize);
     for number in 0..RACE_NODES {
@@ -205,7 +205,7 @@ async fn a_scheduler_is_told_who_took_the_room() {
         "admission webhook \"guard.secondmate.dev\" denied the request: node {node} has no room for default/second: Insufficient cpu (300m asked, 3800m of 4000m bound); default/first was bound by mate "
     );
     assert!(code == 403 && message.starts_with(&expected), "{code} {message}");
-    // The older resource is asked about too, and a dry run counts nothing.
+    // The older resource is reviewed too, and a dry run counts nothing.
     let binding = |name: &str| {
         json!({
             "apiVersion": "v1", "kind": "Binding", "metadata": { "name": name },
@@ -230,7 +230,7 @@ async fn binds_go_on_without_the_guard_and_its_metrics_tell_of_those_that_it_was
     let node = sandbox.objects().list("nodes")[0]["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     create_pods(&sandbox, "p", 3, "100m");
     assert_eq!(bind(&sandbox, "p-0", &node).await.0, 201);
-    // The API server does not trust it any more.
+    // The API server no longer trusts it.
     let nobody = json!({ "webhooks": [{
         "name": "guard.secondmate.dev", "clientConfig": { "url": "https://127.0.0.1:1/bind" },
         "rules": [{ "operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods/binding"] }],
@@ -257,7 +257,7 @@ async fn an_approval_that_another_one_undoes_is_given_back() {
         "metadata": { "name": "p-0", "namespace": "default", "resourceVersion": "1" },
         "target": { "kind": "Node", "name": node },
     });
-    // The guard approves it, and the API server refuses it for the version.
+    // The guard approves it, and the API server rejects it because of the resource version.
     let (code, _) = post(&sandbox, "/api/v1/namespaces/default/pods/p-0/binding", stale).await;
     assert_eq!(code, 409);
     let (code, message) = bind(&sandbox, "p-1", &node).await;
@@ -311,7 +311,7 @@ async fn while_a_watch_is_behind_everything_passes() {
     create_pods(&sandbox, "p", 3, "3");
     assert_eq!(bind(&sandbox, "p-0", &node).await.0, 201);
     assert_eq!(bind(&sandbox, "p-1", &node).await.0, 403);
-    // Its watches break, and what it asks for then is not answered.
+    // Its watches break, and its requests after that are not answered.
     let target = Target::verb(Verb::Watch);
     sandbox.faults().inject(target, Fault::ServiceUnavailable, When::Always);
     sandbox.faults().break_watches();
@@ -337,14 +337,14 @@ async fn a_guard_that_may_not_do_what_it_has_to_says_so_at_the_start() {
     );
 }
 
-/// Without an election nobody decides, and every bind passes: nobody may go on as if all were well.
+/// Without an election no instance decides, and every bind passes: the guard must not go on as if all were well.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_of_the_election_ends_the_guard() {
     let sandbox = sandbox(1).await;
     register(&sandbox, "Ignore");
     let metrics = Metrics::new();
     let mut options = guard_options(&sandbox, &metrics);
-    // It is asked for the time when it renews; the first time is that of its creation.
+    // The clock is read at each renewal; the first reading is for the creation of the Lease.
     let asked = std::sync::atomic::AtomicU32::new(0);
     let election = options.election.as_mut().expect("there is one");
     election.wall_clock = std::sync::Arc::new(move || {
@@ -366,7 +366,7 @@ async fn each_part_of_the_guard_that_could_be_stuck_fails_livez() {
     let guard = GuardService::start(options).await.expect("the guard starts");
     assert_eq!(
         crate::probes::livez(&admin).await,
-        "[+]ping ok\n[+]guard-watches ok\n[+]guard-books ok\nlivez check passed\n"
+        "[+]ping ok\n[+]guard-credentials ok\n[+]guard-watches ok\n[+]guard-books ok\nlivez check passed\n"
     );
     guard.stop().await;
 }
@@ -378,7 +378,7 @@ async fn while_a_watch_is_silent_and_everything_is_refused_it_finds_that_out_and
     create_pods(&sandbox, "p", 2, "3");
     let node = sandbox.objects().list("nodes")[0]["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     sandbox.objects().bind("default", "p-0", "", &node).expect("it is not bound");
-    // It knows both pods from its first lists, and is not told any more.
+    // It knows both pods from its first lists, and receives no more events.
     let silence = Fault::DelayEvents { max: Duration::from_secs(36_000) };
     sandbox.faults().inject(Target::of(Verb::Watch, "pods"), silence, When::Always);
     let metrics = Metrics::new();
@@ -431,7 +431,7 @@ async fn a_slice_of_another_address_family_is_made_anew() {
         (&found["addressType"], found["endpoints"][0]["addresses"][0].as_str()),
         (&json!("IPv4"), Some("127.0.0.1"))
     );
-    // The API server changes it in no other way.
+    // The API server allows no other way of changing it.
     assert_ne!(found["metadata"]["uid"], uid);
     guard.stop().await;
 }

@@ -4,7 +4,7 @@ use crate::fixture::*;
 use anyhow::Result;
 use serde_json::json;
 
-/// A kubelet's word on a pod, as it stands in the pod's status.
+/// A kubelet's rejection of a pod, as it appears in the pod's status.
 fn reject(sandbox: &secondmate_sandbox::Sandbox, pod: &str, reason: &str) -> Result<()> {
     fail(sandbox, pod, reason, &format!("Pod was rejected: {reason}"))
 }
@@ -18,7 +18,7 @@ fn fail(sandbox: &secondmate_sandbox::Sandbox, pod: &str, reason: &str, message:
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_that_a_kubelet_rejects_is_counted_and_told_once_with_those_that_have_its_room() -> Result<()> {
     let sandbox = sandbox(1).await;
-    // It failed before anybody looked: no news.
+    // It failed before the watch began, so it is not reported.
     sandbox.objects().create(pod("old", "100m"))?;
     reject(&sandbox, "old", "OutOfmemory")?;
     let mut other = pod("other", "100m");
@@ -41,7 +41,7 @@ async fn a_pod_that_a_kubelet_rejects_is_counted_and_told_once_with_those_that_h
          schedulers on the node: default/other (next-door); a bind guard (secondmate guard) keeps two schedulers from giving away the \
          same room"
     );
-    // Seen again it is no news, and what ended otherwise was not rejected.
+    // Seen again, it is not reported again; and a pod that failed in another way was not rejected.
     sandbox.objects().merge("pods", "default", "p-0", "", &json!({"metadata": {"labels": {"a": "b"}}}))?;
     fail(&sandbox, "p-1", "Evicted", "The node was low on resource: memory. ")?;
     sandbox.objects().create(pod("last", "100m"))?;

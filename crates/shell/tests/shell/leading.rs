@@ -1,13 +1,14 @@
-//! One leads, the others wait.
+//! One process leads, the others wait.
 
 use crate::fixture::*;
 use anyhow::Result;
 use secondmate_sandbox::{Fault, Sandbox, Target, Verb, When};
 use secondmate_shell::lease::{Claim, ElectionConfig, LeaseName};
 use secondmate_shell::{End, Options, Shell};
+use serde_json::json;
 use std::time::Duration;
 
-/// Options with an election of short times; not so short that a busy machine cannot keep them.
+/// Options with an election with short times, but not so short that a busy machine cannot keep to them.
 fn candidate(sandbox: &Sandbox, identity: &str) -> Options {
     let lease = LeaseName { namespace: "kube-system".to_owned(), name: NAME.to_owned() };
     Options {
@@ -38,7 +39,7 @@ async fn a_standby_is_warm_writes_nothing_and_takes_over_from_one_that_crashed()
     let first = try_start(candidate(&sandbox, "first")).await?;
     until_leading(&first).await;
     let second = try_start(candidate(&sandbox, "second")).await?;
-    // It has its nodes before there is a pod, so that it could decide.
+    // It has its nodes before there is a pod, so it would be able to decide.
     let mut progress = second.progress();
     let synced = progress.wait_for(|p| p.synced);
     tokio::time::timeout(Duration::from_secs(60), synced).await?.expect("it runs");
@@ -53,14 +54,14 @@ async fn a_standby_is_warm_writes_nothing_and_takes_over_from_one_that_crashed()
     })
     .await;
     assert!(!second.progress().borrow().leading);
-    // A crash: the first one's requests never arrive any more, its lease runs out.
+    // As in a crash, the first process's renewals no longer arrive, and its lease expires.
     let target = Target::of(Verb::Update, "leases");
     let rule = sandbox.faults().inject(target, Fault::BlackHole, When::Always);
     let mut first = first;
     let end = tokio::time::timeout(Duration::from_secs(60), first.ended()).await?;
     assert!(matches!(end, End::LeadershipLost { .. }), "{end:?}");
     sandbox.faults().remove(rule);
-    // The leader wrote each once, and the standby, which had the whole term of the leader for it, nothing.
+    // The leader wrote each once, and the standby, which had the whole of the leader's term to do so, nothing.
     let written = |class: &str| sandbox.history().count(class);
     assert_eq!(written("create pods/binding"), 20);
     assert_eq!(written("patch pods/status"), 1);
@@ -72,6 +73,47 @@ async fn a_standby_is_warm_writes_nothing_and_takes_over_from_one_that_crashed()
     until_bound(&sandbox, 40).await;
     assert_eq!(written("create pods/binding"), 40, "what was bound is bound no second time");
     check(&second).await
+}
+
+/// Bindings that are on their way are waited for by a leader that stops: fifteen seconds long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_lost_the_lease_waits_for_nothing_that_is_on_its_way() -> Result<()> {
+    let sandbox = sandbox(2).await;
+    let rule = sandbox.faults().inject(Target::bind(), Fault::BlackHole, When::Always);
+    let options = Options { bind_timeout: Duration::from_secs(600), ..candidate(&sandbox, "first") };
+    let mut first = try_start(options).await?;
+    until_leading(&first).await;
+    create_pods(&sandbox, "p", 3, "10m");
+    until("the bindings are on their way", || sandbox.faults().strikes(rule) == 3).await;
+    // Somebody who does not keep the rules.
+    let taken = json!({ "spec": { "holderIdentity": "thief" } });
+    sandbox.objects().merge("leases", "kube-system", NAME, "", &taken)?;
+    let end = tokio::time::timeout(Duration::from_secs(60), first.ended()).await?;
+    assert!(matches!(end, End::LeadershipLost { .. }), "{end:?}");
+    tokio::time::timeout(Duration::from_secs(10), first.stop()).await?;
+    assert_eq!((bound(&sandbox), sandbox.faults().strikes(rule)), (0, 3));
+    assert_eq!(holder(&sandbox), "thief");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_stands_for_election_before_every_list_is_in() -> Result<()> {
+    let sandbox = sandbox(2).await;
+    let target = Target::of(Verb::List, "namespaces");
+    let rule = sandbox.faults().inject(target, Fault::InternalError, When::Always);
+    let first = try_start(candidate(&sandbox, "first")).await?;
+    let second = try_start(candidate(&sandbox, "second")).await?;
+    until("the lists failed again and again", || sandbox.faults().strikes(rule) > 8).await;
+    assert!(sandbox.objects().get("leases", "kube-system", NAME).is_none(), "there is a Lease");
+    // One that stops does not wait for the caches.
+    let end = tokio::time::timeout(Duration::from_secs(10), second.stop()).await?;
+    assert_eq!(end, End::Stopped);
+    sandbox.faults().quiesce();
+    until_leading(&first).await;
+    assert_eq!(holder(&sandbox), "first");
+    create_pods(&sandbox, "p", 5, "10m");
+    until_bound(&sandbox, 5).await;
+    check(&first).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -105,7 +147,7 @@ async fn one_that_stops_gives_the_lease_back() -> Result<()> {
     let first = try_start(candidate(&sandbox, "first")).await?;
     until_leading(&first).await;
     create_pods(&sandbox, "p", 30, "10m");
-    // In the middle of the work.
+    // In the middle of its work.
     assert_eq!(first.stop().await, End::Stopped);
     assert_eq!(holder(&sandbox), "");
     let second = try_start(candidate(&sandbox, "second")).await?;

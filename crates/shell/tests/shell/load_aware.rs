@@ -1,4 +1,4 @@
-//! LoadAware by what the sandbox serves as `metrics.k8s.io`.
+//! LoadAware with what the sandbox serves as `metrics.k8s.io`.
 
 use crate::fixture::*;
 use secondmate_config::{Configuration, EnabledPlugin, make_profiles};
@@ -24,7 +24,7 @@ fn profile() -> Profile {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_go_where_little_is_used() {
     let sandbox = sandbox(4).await;
-    // Somebody else's pods use much of two nodes; what they ask for is the same everywhere.
+    // Another scheduler's pods use much of two nodes; requests are the same everywhere.
     for (name, node) in [("busy-0", "node-00000"), ("busy-1", "node-00001")] {
         let mut busy = pod(name, "3");
         busy["spec"]["schedulerName"] = json!("another");

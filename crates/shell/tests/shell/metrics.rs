@@ -1,4 +1,4 @@
-//! What an operator reads at `/metrics`: every family is filled, and the counts are right. No times.
+//! What an operator reads at `/metrics`: every family has values, and the counts are right. Durations are not checked.
 
 use crate::fixture::*;
 use anyhow::Result;
@@ -16,13 +16,13 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The value of a series, by its name and labels as they stand in the text.
+/// The value of a series, given its name and labels as they appear in the text.
 fn value(metrics: &Metrics, series: &str) -> Option<f64> {
     let text = metrics.encode();
     text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
 
-/// The sum over all series of a family whose labels contain this text; histograms by their counts.
+/// The sum over all series of a family whose labels contain this text; for histograms, of their counts.
 fn sum(metrics: &Metrics, family: &str, labels: &str) -> f64 {
     let text = metrics.encode();
     let of_family = |line: &&str| {
@@ -39,7 +39,7 @@ async fn plugins_and_extension_points_are_counted_exactly_and_one_cycle_in_ten_i
     const PODS: usize = 20;
     let sandbox = sandbox(NODES).await;
     let mut options = options(&sandbox);
-    // The standing evaluation asks as seldom as it can.
+    // The standing evaluation calls plugins as rarely as it can.
     options.scheduler.evaluation = EvaluationSettings::Plain;
     let metrics = options.admin.metrics.clone();
     let shell = try_start(options).await?;
@@ -57,7 +57,7 @@ async fn plugins_and_extension_points_are_counted_exactly_and_one_cycle_in_ten_i
         ("NodeResourcesFit", "PreScore", Some(pods)),
         ("NodeResourcesFit", "Score", Some(calls)),
         ("ImageLocality", "Score", Some(calls)),
-        // These have nothing to say about a pod without host ports and volumes.
+        // These have nothing to do for a pod without host ports and volumes.
         ("NodePorts", "PreFilter", None),
         ("NodePorts", "Filter", None),
         ("VolumeBinding", "Filter", None),
@@ -73,7 +73,7 @@ async fn plugins_and_extension_points_are_counted_exactly_and_one_cycle_in_ten_i
         let series = format!("scheduler_framework_extension_point_duration_seconds_count{labels}");
         assert_eq!(value(&metrics, &series), Some(pods), "{series}");
     }
-    // The first cycle and the eleventh.
+    // The first and the eleventh cycle.
     for (plugin, point, status, expected) in [
         ("NodeResourcesFit", "PreFilter", "Success", 2.0),
         ("NodePorts", "PreFilter", "Skip", 2.0),
@@ -98,7 +98,7 @@ async fn plugins_and_extension_points_are_counted_exactly_and_one_cycle_in_ten_i
     Ok(())
 }
 
-/// Lets some pods wait for what never comes.
+/// Makes some pods wait for something that never happens.
 struct Patience;
 
 impl Plugin for Patience {
@@ -130,7 +130,7 @@ fn profile_with_permit() -> Result<Profile> {
     Ok(make_profiles(&configuration, &registry)?.remove(0))
 }
 
-/// What a run of seconds cannot move from zero, and what would.
+/// What a run of some seconds cannot move from zero, and what could.
 const STAY_AT_ZERO: &[(&str, &str)] = &[
     (
         "scheduler_pod_scheduled_after_flush",
@@ -184,16 +184,17 @@ async fn every_metric_is_filled_by_a_run_with_all_that_happens_to_pods() -> Resu
     let options = Options {
         profiles: vec![profile_with_permit()?],
         election: Some(ElectionConfig::new(lease, "one", Claim::new(&[NAME], "same"))),
+        bind_timeout: Duration::from_secs(5),
         ..options(&sandbox)
     };
     let metrics = options.admin.metrics.clone();
     let shell = try_start(options).await?;
 
-    // Success, a binding that is refused, and pods that fill the nodes.
+    // A success, a binding that is refused, and pods that fill the nodes.
     sandbox.faults().inject(Target::bind(), Fault::Conflict, When::Next(1));
     create_pods(&sandbox, "p", 2, "3");
     until_bound(&sandbox, 2).await;
-    // No room, room by preemption, a gate, and a wait for nothing.
+    // No room, room by preemption, a gate, and a wait for something that never happens.
     sandbox.objects().create(pod("big", "5"))?;
     let mut gated = pod("gated", "10m");
     gated["spec"]["schedulingGates"] = json!([{"name": "example.com/wait"}]);
@@ -214,17 +215,17 @@ async fn every_metric_is_filled_by_a_run_with_all_that_happens_to_pods() -> Resu
         sandbox.objects().get("pods", "default", "urgent").is_some_and(|p| p["spec"]["nodeName"].is_string())
     })
     .await;
-    // A watch that is started again, and a comparison.
-    // That of nodes: not every watch counts, and whichever comes first takes the fault.
+    // A restarted watch, and a comparison.
+    // The watch of nodes: not every watch counts, and the first to come takes the fault.
     sandbox.faults().inject(Target::of(Verb::Watch, "nodes"), Fault::ServiceUnavailable, When::Next(1));
     sandbox.faults().break_watches();
-    shell.compare_cache().await?;
+    compare_cache(&shell).await?;
     // A binding that hangs.
     sandbox.faults().inject(Target::bind(), Fault::BlackHole, When::Always);
     sandbox.objects().create(pod("late", "10m"))?;
 
     let filled = |name: &String| sum(&metrics, name, "") > 0.0;
-    // The bind guard's are filled by the bind guard, and a shadow's by a shadow.
+    // The bind guard's metrics are written by the bind guard, and a shadow's by a shadow.
     let expected_at_zero = |name: &String| {
         let of_another = ["secondmate_guard_", "secondmate_shadow_"];
         of_another.iter().any(|prefix| name.starts_with(prefix))

@@ -1,4 +1,4 @@
-//! Kinds that a plugin reads as types of its own, and endpoints that are asked for it.
+//! Kinds that a plugin reads as its own types, and endpoints that are polled for it.
 
 use crate::fixture::*;
 use secondmate_config::{Configuration, EnabledPlugin, make_profiles};
@@ -32,7 +32,7 @@ impl PluginObject for Key {
         ApiResource { group: "", version: "v1", kind: "ConfigMap", plural: "configmaps", namespaced: true };
 }
 
-/// No API server has it.
+/// Not served by any API server.
 #[derive(Deserialize)]
 struct Rack {}
 impl PluginObject for Rack {
@@ -40,7 +40,7 @@ impl PluginObject for Rack {
         ApiResource { group: "acme.com", version: "v1", kind: "Rack", plural: "racks", namespaced: false };
 }
 
-/// The node that an endpoint names.
+/// The node named by an endpoint.
 #[derive(Deserialize)]
 struct Choice {
     node: String,
@@ -49,7 +49,7 @@ impl PluginObject for Choice {
     const API: ApiResource = ApiResource::polled("Choice");
 }
 
-/// The names of nodes, as a list has them.
+/// Node names, as in a list.
 #[derive(Deserialize)]
 struct Listed {
     items: Vec<Value>,
@@ -58,7 +58,7 @@ impl PluginObject for Listed {
     const API: ApiResource = ApiResource::polled("Listed");
 }
 
-/// Pods go to nodes that a key opens, or an endpoint names.
+/// Pods go to nodes that are opened by a key or named by an endpoint.
 #[derive(Clone, Default)]
 struct Doors {
     polls: Vec<Poll>,
@@ -130,7 +130,7 @@ async fn a_kind_is_watched_decoded_and_wakes_pods_and_one_that_is_not_served_hol
     let sandbox = sandbox(3).await;
     let (options, metrics) = with(&sandbox, Vec::new());
     let shell = try_start(options).await.expect("the scheduler starts");
-    // What cannot be decoded is left out and told, and disturbs nothing.
+    // What cannot be decoded is left out and reported, and disturbs nothing else.
     sandbox.objects().create(key(json!({"nodes": "all"}))).expect("any data will do for the API");
     until("the object is rejected", || metrics.object_rejected("ConfigMap").get() > 0).await;
     create_pods(&sandbox, "p", 1, "100m");
@@ -141,7 +141,7 @@ async fn a_kind_is_watched_decoded_and_wakes_pods_and_one_that_is_not_served_hol
     let counts = shell.look(|core, _| core.objects().own_counts()).await.expect("the core runs");
     let counts: Vec<String> = counts.iter().map(|(kind, count)| format!("{kind:?}: {count}")).collect();
     assert_eq!(counts, ["ConfigMap as Key: 1"]);
-    // A new list shows what has gone.
+    // A relist shows what has gone.
     let rule = sandbox.faults().inject(Target::verb(Verb::Watch), Fault::ServiceUnavailable, When::Always);
     sandbox.faults().break_watches();
     sandbox.objects().delete("configmaps", "default", "key", None).expect("it is there");
@@ -168,7 +168,7 @@ async fn what_a_plugin_reads_and_polls_is_among_the_rights_that_are_checked() {
     assert_eq!(missing, ["list configmaps", "list racks in acme.com", "list nodes in metrics.k8s.io"]);
 }
 
-/// Answers each connection with what stands there, or with nothing at all.
+/// Answers each connection with the current answer, or with nothing at all.
 async fn server(answer: Arc<Mutex<Option<(u16, String)>>>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}/choice?of=node", listener.local_addr().expect("bound"));
@@ -211,7 +211,7 @@ async fn an_answer_of_an_endpoint_counts_until_it_is_too_old() {
     let polls = |result: &str| metrics.polls.polls("Choice", "choice", result).get();
     let expired = || metrics.polls.expired("Choice", "choice").get() == 1;
     until("the answer counts", || !expired()).await;
-    // What is wrong in an answer is counted, and the last good one stands until its time is up.
+    // A bad answer is counted, and the last good one remains valid until it expires.
     say(200, "not JSON");
     until("it cannot be decoded", || polls("undecodable") > 0).await;
     say(503, "not now");
@@ -237,7 +237,7 @@ async fn a_function_that_hangs_holds_nobody_up_and_is_not_called_twice_at_once()
     let counted = Arc::clone(&calls);
     let function = move || {
         match counted.fetch_add(1, Ordering::Relaxed) {
-            // Waits until the test lets it go.
+            // Waits until the test releases it.
             0 => drop(held.lock().expect("nobody panics with it").recv()),
             1 => panic!("oh"),
             2 => return Err("not yet".to_owned()),

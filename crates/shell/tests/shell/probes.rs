@@ -1,4 +1,4 @@
-//! What probes ask: each part that could be stuck has its check.
+//! Probes: each part that could get stuck has its check.
 
 use crate::fixture::*;
 use secondmate_telemetry::Admin;

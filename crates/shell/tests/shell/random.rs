@@ -1,4 +1,4 @@
-//! Everything at once, at random, under a seed.
+//! Everything at once, at random, from a seed.
 
 use crate::fixture::*;
 use anyhow::{Context, Result, ensure};
@@ -6,7 +6,7 @@ use secondmate_sandbox::{Fault, Sandbox, Target, Verb, When};
 use secondmate_shell::Options;
 use std::time::Duration;
 
-/// More starts in a row than rare faults could spoil.
+/// More consecutive attempts to start than rare faults could make fail.
 const STARTS_MAX: usize = 50;
 
 fn inject_all(sandbox: &Sandbox) {
@@ -41,7 +41,7 @@ async fn history(seed: u64) -> Result<()> {
     let mut failures = Vec::new();
     let shell = loop {
         let options = Options { bind_timeout: Duration::from_millis(500), ..options(&sandbox) };
-        // The faults strike the start as well; an operator's process manager starts it again.
+        // The faults hit startup as well; in production, a process manager would restart it.
         match try_start(options).await {
             Ok(shell) => break shell,
             Err(error) => failures.push(error.to_string()),
@@ -57,7 +57,7 @@ async fn history(seed: u64) -> Result<()> {
                 created += 1;
             }
             6 if created > 0 => {
-                // Whether it was there is not the point.
+                // Whether it existed does not matter.
                 let _ = sandbox.objects().delete(
                     "pods",
                     "default",
@@ -93,7 +93,7 @@ async fn history(seed: u64) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_histories_under_random_faults_end_with_every_pod_bound_once() -> Result<()> {
-    // SEED=n repeats one history.
+    // SEED=n repeats a single history.
     let seeds = match std::env::var("SEED") {
         Ok(seed) => vec![seed.parse()?],
         Err(_) => (1..=6).collect::<Vec<u64>>(),

@@ -1,10 +1,10 @@
-//! The pods of a node that is nearly full are read before a pod is bound there, while another scheduler binds pods too.
+//! The pods of a nearly full node are read before a pod is bound there, while another scheduler binds pods too.
 
 use crate::fixture::*;
 use anyhow::Result;
 use secondmate_sandbox::{Fault, Sandbox, Target, Verb, When};
 
-/// A pod that another scheduler has bound.
+/// A pod bound by another scheduler.
 fn bound_by_another(sandbox: &Sandbox, name: &str, node: &str, cpu: &str) -> Result<()> {
     let mut other = pod(name, cpu);
     other["spec"]["schedulerName"] = "next-door".into();
@@ -29,7 +29,7 @@ async fn a_pod_of_another_scheduler_that_the_watch_has_not_shown_is_found_by_the
     sandbox.objects().create(pod("p", "3"))?;
     until_core(&shell, "it waits for room", |core| core.queue().size().unschedulable == 1).await;
 
-    // From now on no watch shows a pod.
+    // From now on, no watch shows any pods.
     let blind = Target::of(Verb::Watch, "pods");
     let rule = sandbox.faults().inject(blind, Fault::ServiceUnavailable, When::Always);
     sandbox.faults().break_watches();

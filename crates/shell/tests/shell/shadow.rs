@@ -1,4 +1,4 @@
-//! A shadow of a scheduler that this test plays: each kind of agreement and of disagreement, and nothing written.
+//! A shadow of a scheduler that this test plays: every kind of agreement and disagreement, and nothing is written.
 
 use crate::fixture::*;
 use anyhow::{Context, Result};
@@ -25,7 +25,7 @@ async fn shadow(sandbox: &Sandbox) -> Result<(ShadowService, Metrics)> {
     Ok((shadow, admin.metrics))
 }
 
-/// A pod of the other scheduler, with more in its spec.
+/// A pod of the other scheduler, with additions to its spec.
 fn create(sandbox: &Sandbox, name: &str, cpu: &str, spec: &Value) -> Result<()> {
     let mut pod = pod(name, cpu);
     pod["spec"]["schedulerName"] = OTHER.into();
@@ -40,7 +40,7 @@ fn node(number: usize) -> String {
     format!("node-{number:05}")
 }
 
-/// The other scheduler places it there.
+/// The other scheduler places it on this node.
 fn bind(sandbox: &Sandbox, name: &str, at: usize) -> Result<()> {
     Ok(sandbox.objects().bind("default", name, "", &node(at))?)
 }
@@ -83,7 +83,7 @@ fn about<'a>(tally: &'a Tally, pod: &str) -> Result<&'a Comparison> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_kind_of_decision_is_told_apart_and_nothing_is_written() -> Result<()> {
     let sandbox = sandbox(3).await;
-    // Decided before anybody looked: not compared.
+    // Decided before the shadow was watching: not compared.
     create(&sandbox, "old", "100m", &json!({}))?;
     bind(&sandbox, "old", 0)?;
     let (shadow, metrics) = shadow(&sandbox).await?;
@@ -92,7 +92,7 @@ async fn each_kind_of_decision_is_told_apart_and_nothing_is_written() -> Result<
     bind(&sandbox, "only-there", 1)?;
     until_compared(&shadow, "the only node that fits", Agreement::Same, 1).await;
 
-    // Node 2 is empty, and node 0 is preferred: by how much is the plugins' word.
+    // Node 2 is empty, and node 0 is preferred; how much worse it is depends on the plugins.
     create(&sandbox, "worse", "100m", &json!({ "affinity": affinity("preferred", &node(0)) }))?;
     bind(&sandbox, "worse", 2)?;
     let tally = until_compared(&shadow, "a node of lower score", Agreement::Worse, 1).await;
@@ -135,7 +135,7 @@ async fn each_kind_of_decision_is_told_apart_and_nothing_is_written() -> Result<
     bind(&sandbox, "nominated", 1)?;
     until_compared(&shadow, "what preemption did is not compared", Agreement::NotCompared, 1).await;
 
-    // Not scheduled at all, and another scheduler's: both only take room.
+    // A pod that was created on its node, and another scheduler's pod: both only take room.
     let mut placed = pod("placed", "100m");
     placed["spec"]["nodeName"] = node(1).into();
     placed["spec"]["schedulerName"] = OTHER.into();
@@ -168,7 +168,7 @@ async fn each_kind_of_decision_is_told_apart_and_nothing_is_written() -> Result<
     Ok(())
 }
 
-/// Two nodes that are alike: whichever they take is as good as ours.
+/// Two identical nodes: whichever is chosen is as good as ours.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_of_the_highest_score_is_no_disagreement() -> Result<()> {
     const PODS: u64 = 12;
@@ -204,7 +204,7 @@ async fn what_was_rejected_before_is_compared_and_each_other_word_about_it_again
     }
     let (shadow, _) = shadow(&sandbox).await?;
     until_compared(&shadow, "all of them", Agreement::BothUnschedulable, PODS).await;
-    // A larger node has come, and they do not see it.
+    // A larger node has joined, and the other scheduler does not see it.
     let mut large = sandbox.objects().get("nodes", "", &node(0)).context("a node")?;
     large["metadata"] = json!({ "name": "large" });
     large["status"]["capacity"]["cpu"] = "200".into();

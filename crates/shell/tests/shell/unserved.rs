@@ -1,4 +1,4 @@
-//! Owners of pods whose scheduler name nobody serves are told, once and by one process.
+//! Owners of pods whose scheduler name nobody serves are informed, once, and by one process.
 
 use crate::fixture::*;
 use anyhow::Result;
@@ -61,12 +61,12 @@ async fn the_first_of_the_schedulers_tells_the_owners_once() -> Result<()> {
     until("it is counted", || of_a.pods_unserved.get() == 1).await;
     let expected = "nobody serves the scheduler name \"typo\": no live Lease names it, and nobody has written an event in its name; correct spec.schedulerName where the pod is made, or run a scheduler of this name";
     assert_eq!(told(&sandbox, "lost"), [("Warning".to_owned(), REASON.to_owned(), expected.to_owned(), 1)]);
-    // Another one is told by a later look, of which the first pod has been part too.
+    // Another one is reported by a later look, in which the first pod was included too.
     create(&sandbox, "typo", "lost-too");
     until("its owner is told", || !told(&sandbox, "lost-too").is_empty()).await;
     assert_eq!(told(&sandbox, "lost").len(), 1);
     assert_eq!(of_b.pods_unserved.get(), 0, "that is the first one's work");
-    // Its successor knows what was told.
+    // Its successor knows what has already been reported.
     a.stop().await;
     until("the next one looks", || of_b.pods_unserved.get() == 2).await;
     create(&sandbox, "typo", "lost-later");
@@ -127,7 +127,7 @@ async fn names_that_are_not_found_among_a_part_of_the_events_are_not_told() -> R
     until("it has looked more than once", || looks() > 2).await;
     assert_eq!((told(&sandbox, "lost"), told(&sandbox, "lost-too")), (vec![], vec![]));
     assert_eq!(metrics.pods_unserved.get(), 0);
-    // One name is asked about by itself.
+    // With a single name, its events are listed by name.
     sandbox.objects().delete("pods", "default", "lost-too", None)?;
     until("its owner is told", || !told(&sandbox, "lost").is_empty()).await;
     shell.stop().await;

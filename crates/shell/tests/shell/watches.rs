@@ -1,4 +1,4 @@
-//! Watches that end, break, expire, come late and out of order: no pod is lost and none invented.
+//! Watches that end, break, expire, or deliver late and out of order: no pod is lost and none invented.
 
 use crate::fixture::*;
 use anyhow::Result;
@@ -47,7 +47,7 @@ async fn what_vanished_while_no_watch_was_open_is_gone_after_the_new_list() -> R
     sandbox.objects().create(pod("waits-too", "6"))?;
     until_bound(&sandbox, 4).await;
     until_core(&shell, "two wait", |core| core.queue().size().unschedulable == 2).await;
-    // Nobody may watch any more, and the past is forgotten.
+    // Watches no longer work, and the history has been compacted.
     let rule = sandbox.faults().inject(Target::verb(Verb::Watch), Fault::ServiceUnavailable, When::Always);
     sandbox.faults().break_watches();
     sandbox.objects().delete("pods", "default", "waits", Some(0))?;
@@ -85,7 +85,7 @@ async fn nothing_is_scheduled_before_every_list_is_in() -> Result<()> {
     health.ready().map_err(anyhow::Error::msg)
 }
 
-/// kube-scheduler hears of it as of an update, and tries pods in vain.
+/// kube-scheduler treats this as an update, and retries pods in vain.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_object_that_a_new_list_shows_unchanged_is_no_event() -> Result<()> {
     let sandbox = sandbox(1).await;
@@ -113,7 +113,7 @@ async fn an_object_that_a_new_list_shows_unchanged_is_no_event() -> Result<()> {
             .find(|line| line.contains("event_handling_duration_seconds_count") && line.contains(&label));
         line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).unwrap_or(0)
     };
-    // No plugin asks for the end of a class.
+    // No plugin has registered for the deletion of a class.
     assert_eq!((told("Add"), told("Update")), (3, 1));
     check(&shell).await
 }

@@ -1,7 +1,7 @@
-//! CPU profiles below `/debug/pprof/`, in the form that `go tool pprof` reads.
+//! CPU profiles below `/debug/pprof/`, in the format that `go tool pprof` reads.
 //!
-//! A profile interrupts the process 100 times a second of processor time and notes the stack; while none is taken it costs nothing. One
-//! is taken at a time.
+//! A profile interrupts the process 100 times per second of CPU time and records the stack; while none is being taken, this costs nothing.
+//! Only one is taken at a time.
 
 mod format;
 
@@ -17,19 +17,19 @@ use tokio::time::sleep;
 use super::{Admin, DebugResponse, parameters};
 use format::Taken;
 
-/// What is asked for where nothing is said, as in Go.
+/// Default duration, as in Go.
 const SECONDS_DEFAULT: u64 = 30;
-/// Longest profile; the connection lives a little longer.
+/// Maximum duration of a profile; the connection lives a little longer.
 pub const SECONDS_MAX: u64 = 60;
-/// Samples a second of processor time, as in Go.
+/// Samples per second of CPU time, as in Go.
 const FREQUENCY: i32 = 100;
-/// Unwinding takes locks of these libraries: a sample that interrupts them is left out.
+/// Unwinding takes locks of these libraries, so a sample that interrupts them is left out.
 const NOT_UNWOUND: [&str; 4] = ["libc", "libgcc", "pthread", "vdso"];
 
-/// The process has one timer for profiles.
+/// The process has a single profiling timer.
 static TURN: Semaphore = Semaphore::const_new(1);
 
-/// What there is.
+/// The list of profiles.
 pub(super) async fn index(State(admin): State<Admin>) -> DebugResponse {
     if !admin.shared.profiling.load(Ordering::Relaxed) {
         return off();
@@ -40,7 +40,7 @@ pub(super) async fn index(State(admin): State<Admin>) -> DebugResponse {
     ))
 }
 
-/// One of them.
+/// Serves one of them.
 pub(super) async fn serve(
     State(admin): State<Admin>,
     Path(name): Path<String>,
@@ -104,7 +104,7 @@ async fn sample(time: Duration) -> pprof::Result<Vec<u8>> {
     let guard =
         pprof::ProfilerGuardBuilder::default().frequency(FREQUENCY).blocklist(&NOT_UNWOUND).build()?;
     sleep(time).await;
-    // Symbols are looked up here, which takes a while.
+    // This looks up symbols, which takes a while.
     let report = tokio::task::spawn_blocking(move || {
         let report = guard.report().build()?;
         let timing = report.timing;

@@ -1,7 +1,7 @@
-//! The port with TLS: who asks is found out, and whether he may is asked, before anything is answered.
+//! The port with TLS: the client is authenticated and authorized before anything is answered.
 //!
-//! A client may show a certificate and need not; the handshake only proves that its key is the client's. What the certificate is worth
-//! is the gate's to say, as is everything else about the client: this crate knows neither users nor rights.
+//! A client may present a certificate but need not; the handshake only proves that it has the key. What the certificate is worth is up to
+//! the gate, as is everything else about the client: this crate knows neither users nor permissions.
 
 use std::future::Future;
 use std::io;
@@ -20,19 +20,19 @@ use serde_json::Value;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 
-/// Connections that wait to be accepted.
+/// Maximum connections waiting to be accepted.
 const BACKLOG: u32 = 128;
 
 /// What protects the port.
 #[derive(Clone)]
 pub struct Security {
-    /// How TLS is served: a new connection takes what is there now.
+    /// The current TLS configuration, used for new connections.
     pub tls: watch::Receiver<Arc<ServerConfig>>,
-    /// Who is let in.
+    /// Decides who is let in.
     pub gate: Arc<dyn Gate>,
 }
 
-/// A request, as far as it decides who may ask it.
+/// The parts of a request that determine who may make it.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
     /// The method.
@@ -41,11 +41,11 @@ pub struct Asked<'a> {
     pub path: &'a str,
     /// All headers.
     pub headers: &'a HeaderMap,
-    /// The chain that the client showed, its own certificate first; it has the key of that one. Nobody has judged it yet.
+    /// The chain that the client presented, its own certificate first; the client has the key for that one. It has not been verified yet.
     pub certificates: &'a [CertificateDer<'static>],
 }
 
-/// Why a request is not answered.
+/// Why a request is refused.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
     /// HTTP status.
@@ -61,19 +61,19 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// Says who may ask what.
+/// Decides who may ask what.
 pub trait Gate: Send + Sync {
-    /// Whether the request is answered.
+    /// Whether the request may be answered.
     ///
     /// # Errors
-    /// What is answered instead.
+    /// What to answer instead.
     fn admit<'a>(
         &'a self,
         asked: Asked<'a>,
     ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>>;
 }
 
-/// What the client of a connection showed.
+/// The certificates that the client of a connection presented.
 #[derive(Clone)]
 pub(super) struct PeerCertificates(Arc<[CertificateDer<'static>]>);
 
@@ -107,10 +107,10 @@ async fn admit(
     }
 }
 
-/// Takes an address; with others of the same user, where the port is shared.
+/// Listens on an address; if the port is shared, other processes of the same user may listen on it too.
 pub(super) fn listen(address: SocketAddr, share_port: bool) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A process that was started again takes its port although connections of the last one linger.
+    // A restarted process takes its port back even though connections of its predecessor linger.
     socket.set_reuseaddr(true)?;
     if share_port {
         socket.set_reuseport(true)?;

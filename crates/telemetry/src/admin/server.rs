@@ -1,8 +1,8 @@
-//! Connections: how many, how long, and whose goes when there are too many.
+//! Connections: how many there may be, how long they last, and which is closed when there are too many.
 //!
-//! Nobody can keep others out. A connection serves one request and then closes, and it has a time to live; where there are too
-//! many, of one peer or in all, room is made for the newcomer by closing the oldest one of the peer that has the most. Whoever
-//! asks at once, as a probe does, is answered long before it is the oldest.
+//! No client can keep others out. A connection serves one request and then closes, and its lifetime is limited; if there are too many, from
+//! one peer or in total, the oldest connection of the peer that has the most is closed to make room for the newcomer. A client that sends
+//! its request at once, as a probe does, is answered long before its connection is the oldest.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -26,25 +26,25 @@ use super::secure::PeerCertificates;
 use crate::metrics::Labelled;
 use prometheus_client::metrics::counter::Counter;
 
-/// Connections that are served at once.
+/// Maximum concurrent connections.
 pub const MAX_CONNECTIONS: usize = 64;
-/// Connections of one peer (by its address) that are served at once.
+/// Maximum concurrent connections per peer (by address).
 pub const MAX_CONNECTIONS_PER_PEER: usize = 16;
-/// Longest time until the head of a request is there.
+/// Maximum time until the head of a request has arrived.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of the head of a request, and of what is read ahead.
+/// Maximum size of the head of a request, and of what is read ahead.
 const HEAD_BYTES_MAX: usize = 16 << 10;
-/// Pause after a connection could not be accepted: out of file descriptors, most likely.
+/// Pause after a connection could not be accepted, most likely because file descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// What is served, and within which limits.
 pub(super) struct Server {
     pub router: Router,
-    /// From the connection to the last byte of the answer.
+    /// Maximum time from the start of the connection to the last byte of the answer.
     pub lifetime: Duration,
-    /// Connections that were closed by a limit, by `reason`.
+    /// Connections closed because of a limit, by `reason`.
     pub closed: Labelled<Counter, 1>,
-    /// How TLS is served now; without it, plainly.
+    /// The current TLS configuration; `None`: plain HTTP.
     pub tls: Option<watch::Receiver<Arc<ServerConfig>>>,
 }
 
@@ -57,9 +57,9 @@ struct Open {
 impl Server {
     /// Serves until cancelled.
     pub async fn serve(self, listener: TcpListener, cancel: CancellationToken) {
-        // Dropped at the end, with all connections.
+        // Dropped at the end, together with all connections.
         let mut tasks = JoinSet::new();
-        // In the order in which they came.
+        // In order of arrival.
         let mut open: Vec<Open> = Vec::with_capacity(MAX_CONNECTIONS);
         loop {
             let accepted = tokio::select! {
@@ -132,7 +132,7 @@ impl Server {
 /// How a connection ended.
 enum Ended {
     InTime,
-    /// A limit of time was reached.
+    /// A time limit was reached.
     TooLate,
 }
 
@@ -160,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    /// Each of them would stay open for ever.
+    /// Without a limit, each of them would stay open for ever.
     #[tokio::test]
     async fn a_connection_does_not_outlive_its_time() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -183,7 +183,7 @@ mod tests {
             let before = closed.get(["timeout"]).get();
             let mut stream = TcpStream::connect(address).await.expect("connected");
             stream.write_all(sent.as_bytes()).await.expect("sent");
-            // The answer to the last one is not read before the connection has gone.
+            // The answer to the last request is not read until the connection is gone.
             while closed.get(["timeout"]).get() == before {
                 tokio::task::yield_now().await;
             }

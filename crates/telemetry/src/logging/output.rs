@@ -1,12 +1,11 @@
-//! Standard error, written by a thread of its own.
+//! Standard error, written by a dedicated thread.
 //!
 //! ```text
 //! any thread ── push ──▶ waiting lines (bounded) ──▶ thread "log" ──▶ standard error
 //!                 └ full: dropped and counted          └ fails: dropped and counted
 //! ```
 //!
-//! Whoever logs never waits and never fails: a reader that is stuck, slow or gone, or a full disk, costs lines of the log and
-//! nothing else.
+//! Code that logs never waits and never fails: a reader that is stuck, slow or gone, or a full disk, costs log lines and nothing else.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -17,18 +16,18 @@ use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 
-/// Bytes that may wait to be written: some 20,000 lines. As much again is in the hands of the thread that writes.
+/// Maximum number of bytes waiting to be written: some 20,000 lines. The writer thread may hold as much again.
 pub(super) const WAITING_BYTES_MAX: usize = 4 << 20;
-/// A buffer that grew beyond this in a burst is given back.
+/// A buffer that grew beyond this in a burst is freed.
 const KEPT_BYTES_MAX: usize = 256 << 10;
-/// For so long the thread waits for more lines when one has come: to be woken for each costs more than to write it.
+/// How long the thread waits for more lines after one has arrived: waking it for each line costs more than writing the line.
 const LINGER: Duration = Duration::from_millis(20);
-/// It waits no longer where so much has come.
+/// It does not wait any longer once this much has arrived.
 const LINGER_BYTES_MAX: usize = 32 << 10;
-/// Pause before the next try, where standard error was made non-blocking by somebody who shares it.
+/// Pause before the next attempt if standard error was made non-blocking by another process that shares it.
 const WOULD_BLOCK_PAUSE: Duration = Duration::from_millis(10);
 
-/// Lines that were lost, by reason.
+/// Lost lines, by reason.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Dropped {
     /// Too many were waiting.
@@ -46,11 +45,11 @@ impl Dropped {
 #[derive(Debug, Default)]
 struct State {
     waiting: Vec<u8>,
-    /// Lines ever taken to be written.
+    /// Total number of lines accepted for writing.
     taken: u64,
-    /// Lines of those that are written, or lost to an error.
+    /// How many of those have been written, or lost to an error.
     settled: u64,
-    /// How many wait until what was taken is settled.
+    /// How many callers are waiting until everything accepted has been settled.
     flushes: usize,
 }
 
@@ -68,18 +67,18 @@ impl Shared {
     }
 }
 
-/// Takes lines. Clones share the queue; the thread behind it lives as long as the process.
+/// Accepts lines. Clones share the queue; the thread behind it lives as long as the process.
 #[derive(Clone, Debug)]
 pub(super) struct Output {
     shared: Arc<Shared>,
 }
 
 impl Output {
-    /// Standard error. A second file descriptor of it is written to, so that the lock of [`io::stderr`] is never held while a
-    /// write is stuck.
+    /// Standard error. It is written to through a second file descriptor, so that the lock of [`io::stderr`] is never held while a write is
+    /// stuck.
     ///
     /// # Errors
-    /// When no thread can be started.
+    /// The thread cannot be started.
     pub fn stderr(dropped: Dropped) -> io::Result<Self> {
         match io::stderr().as_fd().try_clone_to_owned() {
             Ok(descriptor) => Self::start(File::from(descriptor), dropped),
@@ -90,7 +89,7 @@ impl Output {
     /// Starts the thread that writes to `sink`.
     ///
     /// # Errors
-    /// When no thread can be started.
+    /// The thread cannot be started.
     pub fn start(sink: impl Write + Send + 'static, dropped: Dropped) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
@@ -103,7 +102,7 @@ impl Output {
         Ok(Self { shared })
     }
 
-    /// Takes whole lines, or drops them where too much is waiting. Never waits for the writing.
+    /// Accepts whole lines, or drops them if too much is waiting. Never waits for them to be written.
     pub fn push(&self, text: &[u8]) {
         let mut state = self.shared.lock();
         if state.waiting.len() + text.len() > WAITING_BYTES_MAX {
@@ -121,7 +120,7 @@ impl Output {
         }
     }
 
-    /// Waits until what was taken so far is written or lost; says whether that came about within the limit.
+    /// Waits until everything accepted so far has been written or lost; returns whether that happened within the limit.
     pub fn flush(&self, limit: Duration) -> bool {
         let mut state = self.shared.lock();
         let until = state.taken;
@@ -137,7 +136,7 @@ impl Output {
     }
 }
 
-/// So that a subscriber can write to it.
+/// Lets a subscriber write to it.
 impl Write for Output {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         self.push(text);
@@ -181,7 +180,7 @@ fn write_for_ever(shared: &Shared, mut sink: impl Write) {
         batch.shrink_to(KEPT_BYTES_MAX);
         let dropped = shared.dropped.total();
         if lost == 0 && dropped > told {
-            // It is written again, so whoever reads the log learns of the gap.
+            // Writing works again, so that the reader of the log learns of the gap.
             tracing::warn!(
                 lines = dropped - told,
                 "log lines were dropped: standard error was not read, or could not be written"
@@ -191,7 +190,7 @@ fn write_for_ever(shared: &Shared, mut sink: impl Write) {
     }
 }
 
-/// Writes all of it, for as long as that takes; returns what could not be written.
+/// Writes all of it, however long that takes; returns what could not be written.
 fn unwritten<'a>(sink: &mut impl Write, mut text: &'a [u8]) -> &'a [u8] {
     while !text.is_empty() {
         match sink.write(text) {
@@ -211,10 +210,10 @@ mod tests {
 
     use super::*;
 
-    /// Generous: only a hang takes so long.
+    /// Generous: only a hang takes this long.
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    /// Answers each write as it is told to, and hands over what was written.
+    /// Answers each write as scripted, and passes on what was written.
     struct Scripted {
         answers: Receiver<io::Result<usize>>,
         written: SyncSender<Vec<u8>>,
@@ -284,7 +283,7 @@ mod tests {
     fn a_stuck_reader_costs_lines_and_no_wait() {
         let script = Script::start();
         let line = [&[b'x'; 1023][..], b"\n"].concat();
-        // The first is taken by the thread, which is stuck with it, at the latest when the queue is full.
+        // The thread takes the first one, at the latest when the queue is full, and is stuck with it.
         let total = 3 * WAITING_BYTES_MAX / line.len();
         for _ in 0..total {
             script.output.push(&line);

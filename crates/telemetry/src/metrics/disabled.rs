@@ -1,8 +1,8 @@
-//! Metrics that somebody does not want.
+//! Metrics that have been disabled.
 
 use std::collections::BTreeSet;
 
-/// OpenMetrics text without the metrics of these names; a counter's may have its `_total`, or not.
+/// OpenMetrics text without the metrics of these names; a counter may be named with or without its `_total`.
 pub(crate) fn without(text: String, disabled: &BTreeSet<String>) -> String {
     if disabled.is_empty() {
         return text;

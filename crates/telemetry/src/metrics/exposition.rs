@@ -1,6 +1,6 @@
 //! The two formats of a scrape: OpenMetrics, and the Prometheus text format, which kube-scheduler serves.
 
-/// How numbers are written.
+/// How metrics are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exposition {
     /// OpenMetrics 1.0.
@@ -18,8 +18,8 @@ impl Exposition {
         }
     }
 
-    /// What a client with this `Accept` is sent: OpenMetrics where it names it and does not prefer text, and text otherwise, also where
-    /// it accepts neither.
+    /// What a client with this `Accept` header is sent: OpenMetrics if it names that and does not prefer text; otherwise text, even if it
+    /// accepts neither.
     pub(crate) fn negotiate<'a>(accept: impl Iterator<Item = &'a str>) -> Self {
         let (mut open_metrics, mut text) = (0.0, 0.0);
         for range in accept.flat_map(|header| header.split(',')) {
@@ -36,7 +36,7 @@ impl Exposition {
         if open_metrics > 0.0 && open_metrics >= text { Self::OpenMetrics } else { Self::Text }
     }
 
-    /// The text in this format, from OpenMetrics.
+    /// Converts OpenMetrics text to this format.
     pub(crate) fn of(self, open_metrics: String) -> String {
         match self {
             Self::OpenMetrics => open_metrics,
@@ -45,11 +45,11 @@ impl Exposition {
     }
 }
 
-/// The Prometheus text format knows no units and no end, and a counter has its `_total` in the lines about it, too. The samples are the
-/// same.
+/// The Prometheus text format has no units and no end marker, and a counter has its `_total` in the lines about it, too. The samples are
+/// the same.
 fn plain(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
-    // The line of words comes before that of the type.
+    // The HELP line comes before the TYPE line.
     let mut help: Option<(&str, &str)> = None;
     for line in open_metrics.lines() {
         let Some(about) = line.strip_prefix("# ") else {

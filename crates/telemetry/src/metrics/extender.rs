@@ -42,12 +42,12 @@ impl ExtenderMetrics {
         self.calls.get([extender, verb, result])
     }
 
-    /// Time of calls.
+    /// Duration of calls.
     pub fn duration(&self, extender: &str, verb: &str) -> Histogram {
         self.duration.get([extender, verb])
     }
 
-    /// 1 while the extender is not asked.
+    /// 1 while the extender is suspended.
     pub fn suspended(&self, extender: &str) -> Gauge {
         self.suspended.get([extender])
     }

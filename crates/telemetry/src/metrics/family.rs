@@ -40,7 +40,7 @@ impl<M: Clone, const N: usize> Labelled<M, N> {
         self.family.clone()
     }
 
-    /// The handle of these label values.
+    /// The handle for these label values.
     pub(crate) fn get(&self, values: [&str; N]) -> M {
         let mut names = self.names.into_iter();
         let labels = values.map(|value| (names.next().unwrap_or_default(), value.to_owned()));

@@ -1,4 +1,4 @@
-//! The numbers of the bind guard.
+//! The bind guard's metrics.
 
 use super::family::Labelled;
 use super::{Named, buckets};
@@ -8,7 +8,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Scheduler names that have series of their own. Pods name what they like, so there is an end to it.
+/// Maximum number of scheduler names that get their own series. Pods can name any scheduler, so this has to be bounded.
 const SCHEDULERS_MAX: usize = 64;
 
 /// What the bind guard counts.
@@ -16,15 +16,15 @@ const SCHEDULERS_MAX: usize = 64;
 pub struct GuardMetrics {
     /// Time from a request to its answer, in seconds.
     pub answer_duration: Histogram,
-    /// Binds that were let through and are not seen yet.
+    /// Binds that were approved and have not been seen yet.
     pub unseen: Gauge,
-    /// Pods that were bound without the guard having been asked, while it decided.
+    /// Pods that were bound without asking the guard, while it was deciding.
     pub bound_unasked: Counter,
-    /// Whether it decides (1), or passes everything (0).
+    /// Whether it decides (1) or lets everything pass (0).
     pub deciding: Gauge,
-    /// Connections on which requests may come.
+    /// Connections accepted for requests.
     pub connections: Counter,
-    /// When the certificate that it serves with ends, in seconds since 1970.
+    /// When the certificate being served expires, in seconds since 1970.
     pub certificate_expiry: Gauge,
     binds: Labelled<Counter, 2>,
     refused: Labelled<Counter, 2>,
@@ -68,7 +68,7 @@ impl GuardMetrics {
         let bound_unasked = Counter::default();
         registry.register(
             "guard_bound_unasked",
-            "Number of pods bound without a call to the guard while it was deciding: the API server cannot reach it or does not call it; not counted for 30 s after a change of leader",
+            "Number of pods bound without a call to the guard while it was deciding: the API server cannot reach it or does not call it; not counted for 45 s after a change of leader",
             bound_unasked.clone(),
         );
         let deciding = Gauge::default();
@@ -110,7 +110,7 @@ impl GuardMetrics {
         }
     }
 
-    /// The name itself, or `other` where there are too many of them.
+    /// The name itself, or `other` if there are too many names.
     fn scheduler(&self, name: &str) -> String {
         let mut known = self.schedulers.lock().unwrap_or_else(PoisonError::into_inner);
         if !known.contains(name) {
@@ -122,17 +122,17 @@ impl GuardMetrics {
         name.to_owned()
     }
 
-    /// Binds of pods of this scheduler (empty: not known) with this verdict.
+    /// Binds of pods of this scheduler (empty: unknown) with this verdict.
     pub fn binds(&self, scheduler: &str, verdict: &str) -> Counter {
         self.binds.get([&self.scheduler(scheduler), verdict])
     }
 
-    /// Binds that were refused for this reason, where this scheduler (empty: not known) had been first.
+    /// Binds that were refused for this reason, with the scheduler (empty: unknown) that was there first.
     pub fn refused(&self, reason: &str, first: &str) -> Counter {
         self.refused.get([reason, &self.scheduler(first)])
     }
 
-    /// Binds that were let through and came to this.
+    /// Approved binds with this outcome.
     pub fn settled(&self, outcome: &str) -> Counter {
         self.settled.get([outcome])
     }

@@ -1,4 +1,4 @@
-//! Endpoints that are asked for plugins.
+//! Endpoints that are polled for plugins.
 
 use super::{Labelled, Named};
 use prometheus_client::metrics::counter::Counter;
@@ -41,7 +41,7 @@ impl PollMetrics {
         self.polls.get([kind, name, result])
     }
 
-    /// 1 while there is no answer that counts.
+    /// 1 while there is no valid answer.
     pub fn expired(&self, kind: &str, name: &str) -> Gauge {
         self.expired.get([kind, name])
     }

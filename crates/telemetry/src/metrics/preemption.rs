@@ -1,6 +1,6 @@
-//! Preemptions: how often, how long it takes to find one and to carry it out, and what it costs.
+//! Preemptions: how many there are, how long finding and carrying out one takes, and what it costs.
 //!
-//! Upstream's label `preemptor` says whether a pod or a group of pods preempts; here it is always a pod.
+//! Upstream's label `preemptor` says whether a pod or a pod group preempts; here it is always a pod.
 
 use super::queues::POD;
 use super::{Labelled, Named, StatusLabel, buckets};
@@ -23,7 +23,7 @@ pub struct PreemptionMetrics {
 }
 
 impl PreemptionMetrics {
-    /// Registers them among kube-scheduler's.
+    /// Registers them among kube-scheduler's metrics.
     pub(super) fn register(registry: &mut Named<'_>) -> Self {
         let attempts = Counter::default();
         registry.register("preemption_attempts", "Number of preemption attempts", attempts.clone());
@@ -63,19 +63,19 @@ impl PreemptionMetrics {
         Self { attempts, victims, budget_violations, evaluation, execution, tasks, tasks_ended }
     }
 
-    /// So many victims of a preemption are protected by a budget.
+    /// Records how many victims of a preemption are protected by a budget.
     pub fn violates_budgets(&self, victims: usize) {
         if victims > 0 {
             self.budget_violations.get([POD]).inc_by(u64::try_from(victims).unwrap_or(u64::MAX));
         }
     }
 
-    /// Victims were looked for.
+    /// Records a search for victims.
     pub fn evaluated(&self, status: StatusLabel, took: Duration) {
         self.evaluation.get([POD, status.label()]).observe(took.as_secs_f64());
     }
 
-    /// The victims of a preemption were evicted, or not all of them.
+    /// Records whether all victims of a preemption were evicted.
     pub fn carried_out(&self, succeeded: bool, took: Duration) {
         let (result, seconds) = (if succeeded { "success" } else { "error" }, took.as_secs_f64());
         self.execution.get([POD, result]).observe(seconds);

@@ -1,25 +1,25 @@
-//! What the process takes, read from `/proc` at each scrape.
+//! The resources used by the process, read from `/proc` at each scrape.
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-/// Clock ticks per second in `/proc`: fixed by Linux's interface to programs.
+/// Clock ticks per second in `/proc`: fixed by Linux's user-space interface.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// The usual `process_*` metrics. Where there is no `/proc`, they are left out.
+/// The usual `process_*` metrics. Without `/proc`, they are left out.
 #[derive(Debug)]
 pub(super) struct ProcessCollector;
 
-/// One look at `/proc/self`.
+/// One reading of `/proc/self`.
 #[derive(Debug, Default, PartialEq)]
 struct Usage {
     cpu_seconds: Option<f64>,
     resident_bytes: Option<i64>,
     virtual_bytes: Option<i64>,
     virtual_bytes_max: Option<f64>,
-    /// What came in and went out, by IP, of the network namespace: of the pod, where it is in one.
+    /// IP bytes received and sent in the network namespace, which is the pod's if the process runs in one.
     network_bytes: Option<(u64, u64)>,
     threads: Option<i64>,
     open_files: Option<i64>,
@@ -35,7 +35,7 @@ impl Usage {
         Self {
             open_files: open_files.and_then(|count| i64::try_from(count).ok()),
             open_files_max: soft_limit(&limits, "Max open files"),
-            // As the Go programs beside it show that there is no limit.
+            // Shown in the same way as by Go programs if there is no limit.
             virtual_bytes_max: soft_limit(&limits, "Max address space")
                 .map(|bytes| bytes as f64)
                 .or_else(|| (!limits.is_empty()).then_some(u64::MAX as f64)),
@@ -45,10 +45,10 @@ impl Usage {
     }
 
     fn parse(stat: &str, status: &str, system: &str) -> Self {
-        // The name of the program stands in parentheses and may hold anything; the numbers come after the last one.
+        // The program's name is in parentheses and may contain anything; the numbers follow the last parenthesis.
         let fields: Vec<&str> =
             stat.rsplit_once(')').map_or(Vec::new(), |(_, rest)| rest.split_whitespace().collect());
-        // Fields are numbered from 1 in proc(5), and the first after the name is the third.
+        // proc(5) numbers the fields from 1, and the first one after the name is the third.
         let ticks = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
         let line = |text: &str, name: &str| -> Option<i64> {
             let line = text.lines().find_map(|line| line.strip_prefix(name))?;
@@ -71,13 +71,13 @@ impl Usage {
     }
 }
 
-/// A soft limit; `None` where there is none.
+/// A soft limit; `None` if there is none.
 fn soft_limit(limits: &str, name: &str) -> Option<i64> {
     let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Bytes received and sent by IP: a line of names, and one of numbers.
+/// IP bytes received and sent: a line of names, and a line of numbers.
 fn network_bytes(netstat: &str) -> Option<(u64, u64)> {
     let mut lines = netstat.lines().filter_map(|line| line.strip_prefix("IpExt:"));
     let (names, values) = (lines.next()?, lines.next()?);

@@ -32,7 +32,7 @@ impl AttemptResult {
     }
 }
 
-/// The code of a status, as it stands in labels.
+/// The code of a status, as used in labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusLabel {
     /// All is well.
@@ -41,13 +41,13 @@ pub enum StatusLabel {
     Error,
     /// Not on this node, unless pods leave it.
     Unschedulable,
-    /// Not on this node, whoever leaves it.
+    /// Not on this node, whichever pods leave it.
     UnschedulableAndUnresolvable,
     /// Wait on permit.
     Wait,
     /// The plugin has nothing to do for this pod.
     Skip,
-    /// The plugin will say when the pod may be tried again.
+    /// The plugin will say when the pod may be retried.
     Pending,
 }
 
@@ -144,7 +144,7 @@ impl ProfileMetrics {
     }
 }
 
-/// Time of an extension point, by status.
+/// Duration of an extension point, by status.
 #[derive(Clone, Debug)]
 pub struct ExtensionPointMetrics {
     name: &'static str,
@@ -182,7 +182,7 @@ impl PluginMetrics {
             .inc_by(calls);
     }
 
-    /// Records one call that was timed (`plugin_execution_duration_seconds`, which all profiles share).
+    /// Records one timed call (`plugin_execution_duration_seconds`, which is shared by all profiles).
     pub fn observe(&self, status: StatusLabel, duration: Duration) {
         self.by_status[status as usize]
             .get_or_init(|| self.execution.get([&self.name, self.extension_point, status.label()]))

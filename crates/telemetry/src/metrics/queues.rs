@@ -51,7 +51,7 @@ impl QueuedPods {
         }
     }
 
-    /// Takes the numbers over.
+    /// Sets the numbers.
     pub fn set(&self, active: usize, backoff: usize, unschedulable: usize, gated: usize) {
         let numbers = [
             (&self.active, active),
@@ -65,7 +65,7 @@ impl QueuedPods {
     }
 }
 
-/// The entity type of pods that belong to no pod group.
+/// The entity type of pods that do not belong to a pod group.
 pub(super) const POD: &str = "pod";
 
 /// The three gauges of `cache_size`.
@@ -73,17 +73,17 @@ pub(super) const POD: &str = "pod";
 pub struct CacheSize {
     /// Nodes.
     pub nodes: Gauge,
-    /// Pods on nodes, assumed ones included.
+    /// Pods on nodes, including assumed ones.
     pub pods: Gauge,
-    /// Pods that are assumed on a node and not confirmed.
+    /// Pods that are assumed on a node and not yet confirmed.
     pub assumed_pods: Gauge,
 }
 
 /// A bounded queue inside the program.
 #[derive(Clone, Debug)]
 pub struct BoundedQueue {
-    /// What is in it now.
+    /// The number of items in it.
     pub length: Gauge,
-    /// What was turned away because it was full.
+    /// Items turned away because it was full.
     pub full: Counter,
 }

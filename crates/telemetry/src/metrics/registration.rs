@@ -1,4 +1,4 @@
-//! All metrics with their names, labels, buckets and words.
+//! All metrics with their names, labels, buckets and help texts.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,12 +12,12 @@ use super::{
     QueuedPods, RestClientMetrics, ReviewMetrics, SLI_ATTEMPTS_MAX, ShadowMetrics, StandingMetrics, process,
 };
 
-/// Seconds from a to b with a factor, as kube-scheduler writes its buckets.
+/// Exponential buckets in seconds, as specified in kube-scheduler.
 pub(super) fn buckets(start: f64, factor: f64, count: u16) -> Histogram {
     Histogram::new(exponential_buckets(start, factor, count))
 }
 
-/// A part of the registry that remembers what was registered.
+/// A part of the registry that remembers what has been registered.
 pub(super) struct Named<'a> {
     registry: &'a mut Registry,
     prefix: &'static str,
@@ -113,7 +113,7 @@ impl Metrics {
             queue_incoming_entities.family(),
         );
         let pending_pods = Labelled::gauge(["queue"]);
-        // Members of pod groups, of which there are none here; upstream has the series from the start on.
+        // Members of pod groups, which do not exist here; upstream has these series from the start.
         for queue in ["incomplete", "pending"] {
             pending_pods.get([queue]).set(0);
         }

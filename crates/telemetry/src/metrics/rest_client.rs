@@ -5,9 +5,9 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-/// client-go's, of times.
+/// client-go's buckets for durations.
 const SECONDS: [f64; 12] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0];
-/// client-go's, of sizes: 64 bytes to 16 MiB.
+/// client-go's buckets for sizes: 64 bytes to 16 MiB.
 const BYTES: [f64; 11] = [
     64.0,
     256.0,
@@ -22,7 +22,7 @@ const BYTES: [f64; 11] = [
     16_777_216.0,
 ];
 
-/// The metrics of all clients of API servers.
+/// The metrics of all API server clients.
 #[derive(Clone, Debug)]
 pub struct RestClientMetrics {
     requests: Labelled<Counter, 3>,
@@ -34,7 +34,7 @@ pub struct RestClientMetrics {
 }
 
 impl RestClientMetrics {
-    /// Registers them, and says under which names.
+    /// Registers them, and adds their names.
     pub(super) fn register(root: &mut Registry, names: &mut Vec<String>) -> Self {
         let seconds = || Labelled::histogram(["verb", "host"], || Histogram::new(SECONDS));
         let bytes = || Labelled::histogram(["verb", "host"], || Histogram::new(BYTES));
@@ -92,7 +92,7 @@ impl RestClientMetrics {
         self.requests.get([code, method, host])
     }
 
-    /// Requests that were sent again after this status (or `<error>`).
+    /// Requests that were retried after this status (or `<error>`).
     pub fn retries(&self, code: &str, verb: &str, host: &str) -> Counter {
         self.retries.get([code, verb, host])
     }
@@ -102,17 +102,17 @@ impl RestClientMetrics {
         self.duration.get([verb, host])
     }
 
-    /// Time that the limit on requests took.
+    /// Time spent waiting for the rate limit.
     pub fn rate_limiter(&self, verb: &str, host: &str) -> Histogram {
         self.rate_limiter.get([verb, host])
     }
 
-    /// Size of bodies that were sent.
+    /// Size of request bodies.
     pub fn request_size(&self, verb: &str, host: &str) -> Histogram {
         self.request_size.get([verb, host])
     }
 
-    /// Size of bodies that were received.
+    /// Size of response bodies.
     pub fn response_size(&self, verb: &str, host: &str) -> Histogram {
         self.response_size.get([verb, host])
     }

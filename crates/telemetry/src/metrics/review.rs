@@ -1,4 +1,4 @@
-//! What the API server is asked about clients of the HTTPS port: whose token it is (`authn`), and what they may (`authz`).
+//! What the API server is asked about clients of the HTTPS port: who a token belongs to (`authn`), and what a user may do (`authz`).
 
 use super::Labelled;
 use prometheus_client::metrics::counter::Counter;
@@ -9,7 +9,7 @@ use std::time::Duration;
 /// As in `k8s.io/apiserver`.
 const SECONDS: [f64; 8] = [0.25, 0.5, 0.7, 1.0, 1.5, 3.0, 5.0, 10.0];
 
-/// The metrics of one kind of reviews.
+/// The metrics of one kind of review.
 #[derive(Clone, Debug)]
 pub struct ReviewMetrics {
     requests: Labelled<Counter, 1>,
@@ -17,7 +17,7 @@ pub struct ReviewMetrics {
 }
 
 impl ReviewMetrics {
-    /// Registers those of a kind, and says under which names.
+    /// Registers those of one kind, and adds their names.
     pub(super) fn register(root: &mut Registry, names: &mut Vec<String>, kind: &str, review: &str) -> Self {
         let requests = Labelled::counter(["code"]);
         let name = format!("apiserver_delegated_{kind}_request");
@@ -34,7 +34,7 @@ impl ReviewMetrics {
         Self { requests, duration }
     }
 
-    /// The API server answered with this status, or not at all (`<error>`).
+    /// Records that the API server answered with this status, or not at all (`<error>`).
     pub fn answered(&self, code: &str, took: Duration) {
         self.requests.get([code]).inc();
         self.duration.get([code]).observe(took.as_secs_f64());

@@ -1,4 +1,4 @@
-//! The numbers of a shadow: what another scheduler decided against what this one would have decided.
+//! The shadow's metrics: another scheduler's decisions compared with those that this one would have made.
 
 use super::Named;
 use super::family::Labelled;
@@ -8,7 +8,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 /// What a shadow counts.
 #[derive(Clone, Debug)]
 pub struct ShadowMetrics {
-    /// By how much our score of our node is higher than that of theirs, where it is.
+    /// How much higher our score of our node is than our score of theirs, if it is.
     pub difference: Histogram,
     decisions: Labelled<Counter, 1>,
     worse_by: Labelled<Counter, 1>,
@@ -37,12 +37,12 @@ impl ShadowMetrics {
         Self { difference, decisions, worse_by }
     }
 
-    /// Decisions of which this came.
+    /// Decisions with this result of the comparison.
     pub fn decisions(&self, decision: &str) -> Counter {
         self.decisions.get([decision])
     }
 
-    /// Worse nodes, by the plugin that prefers ours most.
+    /// Worse nodes, by the plugin that prefers our node the most.
     pub fn worse_by(&self, plugin: &str) -> Counter {
         self.worse_by.get([plugin])
     }

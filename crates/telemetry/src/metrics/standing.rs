@@ -5,30 +5,30 @@ use super::family::Labelled;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
-/// What the standing evaluation keeps and does.
+/// What the standing evaluation holds and does.
 #[derive(Clone, Debug)]
 pub struct StandingMetrics {
-    /// Classes of pods that are kept.
+    /// Classes of pods that are held.
     pub classes: Gauge,
-    /// Memory that they take, in bytes.
+    /// Memory used by them, in bytes.
     pub bytes: Gauge,
     /// Pods that were answered from a class.
     pub hits: Counter,
-    /// Of these, pods of a kind that was not seen before.
+    /// How many of these pods are of a kind not seen before.
     pub first_sights: Counter,
-    /// Nodes that plugins were asked about for them.
+    /// Nodes for which plugins were called for them.
     pub nodes_evaluated: Counter,
-    /// Groups of nodes that were given verdicts and scores for them.
+    /// Groups of nodes that got verdicts and scores for them.
     pub groups_visited: Counter,
-    /// Classes that were made.
+    /// Classes that were created.
     pub made: Counter,
-    /// Classes whose every node was looked at again.
+    /// Classes for which every node was evaluated again.
     pub rebuilt: Counter,
-    /// Classes that were dropped for want of memory.
+    /// Classes that were dropped for lack of memory.
     pub dropped: Counter,
     /// Nodes on which preemption was tried out for a pod of a class.
     pub trials_made: Counter,
-    /// Nodes of which that was known from an earlier pod of it.
+    /// Nodes for which the result was known from an earlier pod of the class.
     pub trials_known: Counter,
     asked: Labelled<Counter, 1>,
     plain: Labelled<Counter, 2>,
@@ -113,12 +113,12 @@ impl StandingMetrics {
         }
     }
 
-    /// Pods for which this plugin was asked about each node that passes.
+    /// Pods for which this plugin was called for each feasible node.
     pub fn asked(&self, plugin: &str) -> Counter {
         self.asked.get([plugin])
     }
 
-    /// Pods that took the plain pass for this reason, on account of this plugin (empty where it was none's).
+    /// Pods that took the plain pass for this reason, because of this plugin (empty if it was not because of a plugin).
     pub fn plain(&self, reason: &str, plugin: &str) -> Counter {
         self.plain.get([reason, plugin])
     }

@@ -1,4 +1,4 @@
-//! Profiles, and what somebody does not want to see.
+//! Profiles, and metrics that have been disabled.
 
 use super::{Port, touch::touch, types};
 
@@ -34,7 +34,7 @@ async fn profiles_are_listed_and_those_of_go_are_told_to_be() {
 #[tokio::test]
 async fn one_profile_is_taken_at_a_time() {
     let port = Port::open().await;
-    // Whichever comes second is refused, as long as the first one lasts.
+    // Whichever comes second is refused while the first one is running.
     for _ in 0..10 {
         let take = || port.request("GET", "/debug/pprof/profile?seconds=1", "");
         let (one, other) = tokio::join!(take(), take());

@@ -12,7 +12,7 @@ pub(super) fn add(linker: &mut Linker<Host>) -> Result<()> {
     Ok(())
 }
 
-/// Imports of this module's functions and of `nodeImageStates` are what needs the nodes.
+/// Whether the import needs the nodes: this module's functions and `nodeImageStates` do.
 pub(crate) fn needs_nodes(import: &wasmtime::ImportType<'_>) -> bool {
     import.module() == MODULE || import.name() == "nodeImageStates"
 }

@@ -1,4 +1,4 @@
-//! Module `k8s.io/klog`: what a guest logs goes into the scheduler's log.
+//! Module `k8s.io/klog`: a guest's log messages go to the scheduler's log.
 
 use super::{Host, memory};
 use std::fmt::Write;
@@ -6,9 +6,9 @@ use tracing::{error, info, warn};
 use wasmtime::{Caller, Linker, Result};
 
 const MODULE: &str = "k8s.io/klog";
-/// Longest message; the rest is cut off.
+/// Maximum length of a message; the rest is cut off.
 const MESSAGE_BYTES_MAX: usize = 4096;
-/// Fuel for a message that is written: a log is read by people.
+/// Fuel for a message that is written: the log is read by people.
 const MESSAGE_FUEL: u64 = 10_000;
 
 pub(super) fn add(linker: &mut Linker<Host>) -> Result<()> {
@@ -26,14 +26,14 @@ fn logs(caller: Caller<'_, Host>, severity: i32, message: u32, length: u32, pair
     tell(caller, severity, (message, length), (pairs, pairs_length));
 }
 
-/// A message below the configured severity is dropped; so is one that the guest has not got in its memory, as upstream does it.
-/// (Upstream's `log` compares the severities the wrong way round, and loses errors.)
+/// Drops messages below the configured severity, and, as upstream, those that are outside of the guest's memory. (Upstream's `log` compares
+/// the severities the wrong way round, and loses errors.)
 fn tell(mut caller: Caller<'_, Host>, severity: i32, message: (u32, u32), pairs: (u32, u32)) {
     if severity < caller.data().shared.log_severity {
         return;
     }
     if memory::spend(&mut caller, MESSAGE_FUEL).is_err() {
-        // Its next instruction ends the call.
+        // The guest's next instruction ends the call.
         return;
     }
     let Ok(mut text) = memory::read_text(&mut caller, message.0, message.1) else { return };

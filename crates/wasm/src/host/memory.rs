@@ -1,28 +1,28 @@
-//! Reading and writing a guest's memory. Pointers and lengths are unsigned, and whatever lies outside traps.
+//! Reading and writing a guest's memory. Pointers and lengths are unsigned, and any access outside the memory traps.
 //!
-//! What the host does for a guest is paid for with the guest's fuel, as its own instructions are: else a loop of calls would take the
-//! scheduling thread for as long as it likes.
+//! What the host does for a guest is paid for with the guest's fuel, just like the guest's own instructions: otherwise a loop of calls
+//! could occupy the scheduling thread indefinitely.
 
 use super::Host;
 use serde::de::DeserializeOwned;
 use wasmtime::{Caller, Error, Extern, Memory, Result, Trap};
 
-/// Longest text or list that a guest may hand over at once.
+/// Maximum size of a text or list that a guest may pass at once.
 const BYTES_MAX: u32 = 16 << 20;
-/// Fuel for a look at the guest's memory, in which so many instructions would have run; a byte that is copied or made costs one more.
+/// Fuel for an access to the guest's memory, equivalent to that many instructions; each byte that is copied or produced costs one more.
 const LOOK_FUEL: u64 = 100;
-/// Entries of a list that a guest may hand over at once: as many nodes as there may be. Each is a text of its own on the host's side, which
-/// the guest's memory limit does not know.
+/// Maximum number of entries in a list that a guest may pass at once: as many as there may be nodes. Each entry is a separate string on the
+/// host's side, which the guest's memory limit does not cover.
 const LIST_ENTRIES_MAX: usize = 1 << 20;
-/// Fuel for such an entry.
+/// Fuel for each such entry.
 const LIST_ENTRY_FUEL: u64 = 50;
-/// Fuel for a byte of JSON that is read.
+/// Fuel for each byte of JSON that is read.
 const JSON_BYTE_FUEL: u64 = 10;
 
 /// Takes fuel from the guest.
 ///
 /// # Errors
-/// It has not got as much; it has none after that.
+/// It does not have that much; after that it has none.
 pub(super) fn spend(caller: &mut Caller<'_, Host>, fuel: u64) -> Result<()> {
     let left = caller.get_fuel()?;
     caller.set_fuel(left.saturating_sub(fuel))?;
@@ -64,7 +64,7 @@ pub(super) fn read(caller: &mut Caller<'_, Host>, pointer: u32, length: u32) -> 
     Ok(bytes.ok_or_else(|| outside(pointer, length))?.to_vec())
 }
 
-/// Text that the guest points to.
+/// The text that the guest points to.
 pub(super) fn read_text(caller: &mut Caller<'_, Host>, pointer: u32, length: u32) -> Result<String> {
     Ok(String::from_utf8_lossy(&read(caller, pointer, length)?).into_owned())
 }
@@ -72,7 +72,7 @@ pub(super) fn read_text(caller: &mut Caller<'_, Host>, pointer: u32, length: u32
 /// What the guest wrote as JSON.
 ///
 /// # Errors
-/// It is not: `what`, with the reason.
+/// It is not valid: `what`, with the reason.
 pub(super) fn read_json<T: DeserializeOwned>(
     caller: &mut Caller<'_, Host>,
     pointer: u32,
@@ -84,7 +84,7 @@ pub(super) fn read_json<T: DeserializeOwned>(
     serde_json::from_slice(&bytes).map_err(|error| Error::msg(format!("{what}: {error}")))
 }
 
-/// A list of texts, each with a zero byte behind it; empty ones do not count.
+/// A list of texts, each terminated by a zero byte; empty ones do not count.
 pub(super) fn read_list(caller: &mut Caller<'_, Host>, pointer: u32, length: u32) -> Result<Vec<String>> {
     let bytes = read(caller, pointer, length)?;
     let count = bytes.iter().filter(|byte| **byte == 0).count();
@@ -110,7 +110,7 @@ fn put(caller: &mut Caller<'_, Host>, pointer: u32, bytes: &[u8]) -> Result<()> 
     Ok(())
 }
 
-/// [Hands over](hand_over) a value of the host's own, without a copy of it.
+/// [Hands over](hand_over) a value that belongs to the host, without copying it.
 pub(super) fn hand_over_own(
     caller: &mut Caller<'_, Host>,
     buffer: u32,
@@ -134,10 +134,10 @@ fn length_of(bytes: &[u8]) -> Result<u32> {
     u32::try_from(bytes.len()).map_err(|_| Error::msg("the value has more than 4 GiB"))
 }
 
-/// Hands a value over: its length is returned in any case, and it is written where it fits; else the guest asks again with more room.
+/// Hands over a value: its length is returned in any case, and it is written if it fits; otherwise the guest asks again with more room.
 pub(super) fn hand_over(caller: &mut Caller<'_, Host>, buffer: u32, limit: u32, bytes: &[u8]) -> Result<u32> {
     let length = length_of(bytes)?;
-    // Also where it does not fit: it was made for the guest.
+    // Charged even if it does not fit: it was produced for the guest.
     spend_for(caller, bytes.len())?;
     if length > 0 && length <= limit {
         put(caller, buffer, bytes)?;

@@ -6,8 +6,8 @@ use secondmate_framework::Snapshot;
 use secondmate_model::{Atom, Node, NodeInfo};
 use std::sync::Arc;
 
-/// A copy of the list of nodes that shares them. To bring it up to date costs a comparison of pointers for each node; a node is
-/// encoded once as long as its object stays the same.
+/// A copy of the list of nodes, which shares the nodes. Bringing it up to date costs a pointer comparison per node; a node is encoded once
+/// as long as its object remains the same.
 #[derive(Default)]
 pub(crate) struct Mirror {
     nodes: Vec<Mirrored>,
@@ -35,7 +35,7 @@ impl Mirrored {
 }
 
 impl Mirror {
-    /// Brings it up to date.
+    /// Brings the copy up to date with the snapshot.
     pub fn follow(&mut self, snapshot: &Snapshot) {
         let nodes = snapshot.nodes();
         let same_order = nodes.len() == self.nodes.len()
@@ -68,7 +68,7 @@ impl Mirror {
         }
     }
 
-    /// The node as protobuf; empty where there is none of the name.
+    /// The node as protobuf; empty if there is none with that name.
     pub fn node(&mut self, name: &str) -> Arc<[u8]> {
         match self.positions.get(&Atom::new(name)) {
             Some(at) => self.nodes[*at].encoded(),
@@ -87,7 +87,7 @@ impl Mirror {
         list
     }
 
-    /// The images of a node as JSON; `null` where there is none of the name. The field names are Go's.
+    /// The images of a node as JSON; `null` if there is no node with that name. The field names are Go's.
     pub fn images(&self, name: &str) -> String {
         let Some(at) = self.positions.get(&Atom::new(name)) else { return "null".to_owned() };
         let states = self.nodes[*at].info.images().map(|(name, state)| {

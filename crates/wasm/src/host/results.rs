@@ -1,4 +1,4 @@
-//! The imports by which a guest says more than its exports return.
+//! The imports through which a guest returns more than its exports' results.
 
 use super::{Host, memory};
 use wasmtime::{Caller, Linker, Result};
@@ -15,7 +15,7 @@ pub(super) fn add(linker: &mut Linker<Host>) -> Result<()> {
 }
 
 fn reason(mut caller: Caller<'_, Host>, pointer: u32, length: u32) {
-    // A reason that is not in memory must not hide the status.
+    // A reason that cannot be read from memory must not hide the status.
     let text = memory::read_text(&mut caller, pointer, length)
         .unwrap_or_else(|_| "BUG: out of memory reading message".to_owned());
     caller.data_mut().results.reason = text;
@@ -45,7 +45,7 @@ fn nominated(mut caller: Caller<'_, Host>, pointer: u32, length: u32) -> Result<
 fn scores(mut caller: Caller<'_, Host>, pointer: u32, length: u32) -> Result<()> {
     let what = "the normalized scores are not as they should be";
     let scores = memory::read_json(&mut caller, pointer, length, what)?;
-    // `null` is what a guest sends that has changed nothing.
+    // A guest that has changed nothing sends `null`.
     caller.data_mut().results.scores = scores;
     Ok(())
 }

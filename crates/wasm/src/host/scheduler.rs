@@ -1,4 +1,4 @@
-//! Module `k8s.io/scheduler`, but for the results.
+//! Module `k8s.io/scheduler`, except for the results.
 
 use super::{Done, Host, memory};
 use secondmate_framework::{Handle, PluginEvent};
@@ -9,11 +9,11 @@ use tracing::warn;
 use wasmtime::{Caller, Linker, Result};
 
 const MODULE: &str = "k8s.io/scheduler";
-/// What upstream says about a pod that a guest rejects while it waits.
+/// Upstream's message for a pod that a guest rejects while it is waiting.
 const REJECTED: &str = "removed";
-/// Longest reason and action of an event, as the API has it.
+/// Maximum length of an event's reason and action, as in the API.
 const WORD_BYTES_MAX: usize = 128;
-/// Longest text of an event, as the API has it.
+/// Maximum length of an event's text, as in the API.
 const NOTE_BYTES_MAX: usize = 1024;
 
 pub(super) fn add(linker: &mut Linker<Host>) -> Result<()> {
@@ -57,7 +57,7 @@ fn feasible(mut caller: Caller<'_, Host>, buffer: u32, limit: u32) -> Result<u32
     })
 }
 
-/// The object, where there is one.
+/// The object, if there is one.
 fn object(text: &str) -> &[u8] {
     if text.is_empty() { b"{}" } else { text.as_bytes() }
 }
@@ -77,7 +77,7 @@ fn images(mut caller: Caller<'_, Host>, name: u32, length: u32, buffer: u32, lim
     memory::hand_over(&mut caller, buffer, limit, text.as_bytes())
 }
 
-/// An event as a guest writes it; the object that it may be related to is not read, since no guest can name one.
+/// An event as written by a guest; the related object is not read, since no guest can specify one.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 struct Event {
@@ -128,7 +128,7 @@ fn event(mut caller: Caller<'_, Host>, pointer: u32, length: u32) -> Result<()> 
     Ok(())
 }
 
-/// Does once more what a guest did in a call of the same plugin. Events are about one of the pods.
+/// Repeats what a guest did in a call of the same plugin. Events are about one of the given pods.
 pub(crate) fn repeat(done: Done, handle: &Handle, plugin: &Atom, pods: &[&Arc<Pod>]) {
     match done {
         Done::Event { uid, warning, reason, action, note } => {
@@ -153,7 +153,7 @@ fn reject(mut caller: Caller<'_, Host>, uid: u32, length: u32, out: u32, _limit:
     memory::write(&mut caller, out, &u64::from(rejected).to_le_bytes())
 }
 
-/// Upstream's protocol: a pod that waits is written where it fits, without its length; eight zero bytes say that it does not wait.
+/// Upstream's protocol: a waiting pod is written if it fits, without its length; eight zero bytes mean that the pod is not waiting.
 fn waiting(mut caller: Caller<'_, Host>, uid: u32, length: u32, out: u32, limit: u32) -> Result<()> {
     let uid = Uid::from(&*memory::read_text(&mut caller, uid, length)?);
     match caller.data().shared.handle.waiting_pod(&uid) {

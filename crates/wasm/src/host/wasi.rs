@@ -1,5 +1,5 @@
-//! Module `wasi_snapshot_preview1`: what the run-time libraries of Go and TinyGo need, and nothing that leads outside. There are no
-//! files, no network and no environment; the time is that of the cycle, and random numbers are the same in every run.
+//! Module `wasi_snapshot_preview1`: what the runtimes of Go and TinyGo need, and nothing that leads outside. There are no files, no network
+//! and no environment; the time is that of the cycle, and random numbers are the same in every run.
 
 use super::{Host, memory};
 use wasmtime::{Caller, Error, FuncType, Linker, Result, Val, ValType};
@@ -13,12 +13,12 @@ const NOT_THERE: i32 = 52;
 const ILLEGAL_SEEK: i32 = 70;
 /// File type of standard input, output and error.
 const CHARACTER_DEVICE: u8 = 2;
-/// Kinds of subscriptions in `poll_oneoff`.
+/// Types of subscriptions in `poll_oneoff`.
 const CLOCK: u8 = 0;
-/// Longest list of buffers or subscriptions.
+/// Maximum length of a list of buffers or subscriptions.
 const ENTRIES_MAX: u32 = 1024;
 
-/// The guest ended itself.
+/// The guest exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the guest ended itself with exit code {0}")]
 pub(crate) struct Exit(pub i32);
@@ -42,7 +42,7 @@ pub(super) fn add(linker: &mut Linker<Host>) -> Result<()> {
     linker.func_wrap(MODULE, "sched_yield", || SUCCESS)?;
     linker.func_wrap(MODULE, "poll_oneoff", poll)?;
     linker.func_wrap(MODULE, "proc_exit", |code: i32| -> Result<()> { Err(Error::new(Exit(code))) })?;
-    // The rest of the interface, so that whatever is linked with it loads: nothing of that is there.
+    // The rest of the interface, so that any module linked against it loads; none of it is implemented.
     for (name, parameters) in ABSENT {
         let parameters = parameters.chars().map(|c| if c == 'l' { ValType::I64 } else { ValType::I32 });
         let of = FuncType::new(linker.engine(), parameters, [ValType::I32]);
@@ -54,7 +54,7 @@ pub(super) fn add(linker: &mut Linker<Host>) -> Result<()> {
     Ok(())
 }
 
-/// Functions that fail, with the types of their parameters: `i` has 32 bits, `l` 64.
+/// Functions that fail, with the types of their parameters: `i` has 32 bits, `l` has 64.
 const ABSENT: [(&str, &str); 28] = [
     ("fd_advise", "illi"),
     ("fd_allocate", "ill"),
@@ -128,7 +128,7 @@ fn clock_resolution(mut caller: Caller<'_, Host>, _clock: i32, out: u32) -> Resu
     Ok(SUCCESS)
 }
 
-/// SplitMix64: hash tables want numbers that look random, and nobody may take them for secrets.
+/// SplitMix64: hash tables need numbers that look random; they must not be used as secrets.
 fn random(mut caller: Caller<'_, Host>, pointer: u32, length: u32) -> Result<i32> {
     let mut bytes = memory::read(&mut caller, pointer, length)?;
     let host = caller.data_mut();
@@ -198,7 +198,7 @@ fn fd_status(mut caller: Caller<'_, Host>, descriptor: i32, out: u32) -> Result<
     Ok(SUCCESS)
 }
 
-/// Waiting takes no time: the guest's clock goes on by what it wanted to wait for, the shortest of what it named.
+/// Waiting takes no time: the guest's clock advances by the shortest time that it asked to wait for.
 fn poll(mut caller: Caller<'_, Host>, subscriptions: u32, events: u32, number: u32, out: u32) -> Result<i32> {
     if number == 0 || number > ENTRIES_MAX {
         return Ok(INVALID);

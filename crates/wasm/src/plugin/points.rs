@@ -1,7 +1,7 @@
-//! The extension points, each a call or two.
+//! The extension points, each of which makes one or two calls.
 
 use super::{GuestPlugin, Told};
-use crate::cycle::{Cycle, Edit, NodeScores};
+use crate::cycle::{Cycle, NodeScores, Step};
 use crate::exports::Export;
 use crate::host::About;
 use crate::instance::Reply;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::warn;
 
-/// Gives the plugin as an extension point where the guest has it.
+/// Returns the plugin as an extension point if the guest implements it.
 macro_rules! accessors {
     ($($accessor:ident: $point:ident,)*) => {
         $(fn $accessor(self: Arc<Self>) -> Option<Arc<dyn $point>> {
@@ -51,7 +51,7 @@ impl Plugin for GuestPlugin {
         if self.imports.objects { unknown.with_whole_objects() } else { unknown }
     }
 
-    /// What the guest says itself. Where it fails to, nothing is known.
+    /// What the guest itself declares. If the call fails, nothing is known.
     fn reading(&self, cx: &Context<'_>, state: &CycleState, pod: &Arc<Pod>) -> Option<Reading> {
         if !self.has(Export::Reading) {
             return None;
@@ -65,7 +65,7 @@ impl Plugin for GuestPlugin {
     }
 }
 
-/// What a guest's answers follow from, as it says.
+/// What the guest says its answers depend on.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key(Vec<u8>);
 
@@ -99,23 +99,32 @@ impl GuestPlugin {
     }
 
     /// Tries out in this copy of the state that a pod comes to a node or leaves it.
-    fn edit(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>, edit: Edit) -> Status {
-        let export = if edit.added { Export::AddPod } else { Export::RemovePod };
+    fn edit(
+        &self,
+        export: Export,
+        cx: &Context<'_>,
+        state: &mut CycleState,
+        pod: &Arc<Pod>,
+        target: &Arc<Pod>,
+        node: &NodeInfo,
+    ) -> Status {
         if !self.has(export) {
             return Status::SUCCESS;
         }
         let cycle = self.enter(cx, state, pod);
-        if cycle.slot.as_ref().is_some_and(|slot| Arc::strong_count(slot) > 1) {
+        if let Some(slot) = &mut cycle.slot
+            && Arc::strong_count(slot) > 1
+        {
             // Another copy of the state has the same instance, and must not see this.
-            cycle.slot = self.slot();
+            *slot = slot.beside(&cycle.told);
         }
-        let of = About { target: Some(&edit.target), ..about_node(cx, pod, &edit.node) };
+        let of = About { target: Some(target), ..about_node(cx, pod, node.name()) };
         let status = self.ask(export, cycle, &of);
-        cycle.edits.push(edit);
+        cycle.note(Step::new(export, &of));
         status
     }
 
-    /// The names of nodes as a list in JSON: from one pod to the next most often the same.
+    /// The nodes' names as a JSON list, which is usually the same from one pod to the next.
     fn names(&self, nodes: &[Arc<NodeInfo>]) -> Option<Arc<str>> {
         self.imports.feasible.then(|| {
             let mut told = lock(&self.told);
@@ -127,15 +136,16 @@ impl GuestPlugin {
         })
     }
 
-    /// All scores in one call. The guest returns where they are in its memory (pointer in the upper half, length in the lower): a
+    /// All scores in a single call. The guest returns their location in its memory (pointer in the upper half, length in the lower): a
     /// status, and a score for each node, 32 bits each.
     fn score_at_once(
         &self,
-        cycle: &Cycle,
+        cycle: &mut Cycle,
         feasible: &[Arc<NodeInfo>],
         of: &About<'_>,
     ) -> Result<Arc<NodeScores>, Status> {
         let Reply { numbers, results, .. } = self.call(Export::ScoreNodes, cycle, of)?;
+        cycle.note(Step::new(Export::ScoreNodes, of));
         let (code, scores) = numbers.split_first().map_or((0, &[][..]), |(code, scores)| (*code, scores));
         let status = status(code, results.reason);
         if !status.is_success() {
@@ -164,12 +174,12 @@ fn list(names: &[Atom]) -> String {
     text
 }
 
-/// A text as JSON has it.
+/// A string in JSON.
 fn quoted(text: &Atom) -> String {
     serde_json::Value::from(text.as_str()).to_string()
 }
 
-/// An object in JSON from names and numbers.
+/// A JSON object from names and numbers.
 fn object<'a>(entries: impl Iterator<Item = (&'a Atom, i64)>) -> String {
     let mut text = "{".to_owned();
     for (name, number) in entries {
@@ -206,8 +216,7 @@ impl PreFilter for GuestPlugin {
         added: &Arc<Pod>,
         node: &NodeInfo,
     ) -> Status {
-        let edit = Edit { added: true, target: Arc::clone(added), node: node.name().clone() };
-        self.edit(cx, state, pod, edit)
+        self.edit(Export::AddPod, cx, state, pod, added, node)
     }
 
     fn remove_pod(
@@ -218,8 +227,7 @@ impl PreFilter for GuestPlugin {
         removed: &Arc<Pod>,
         node: &NodeInfo,
     ) -> Status {
-        let edit = Edit { added: false, target: Arc::clone(removed), node: node.name().clone() };
-        self.edit(cx, state, pod, edit)
+        self.edit(Export::RemovePod, cx, state, pod, removed, node)
     }
 }
 
@@ -245,7 +253,7 @@ impl PostFilter for GuestPlugin {
         let cycle = self.enter(cx, state, pod);
         match self.call(Export::PostFilter, cycle, &of) {
             Ok(Reply { value: both, results, .. }) => {
-                // 1: the nomination is overridden; 0: it stays.
+                // 1: the nomination is overridden; 0: it remains.
                 let nomination = (high(both) == 1).then(|| match results.nominated.as_str() {
                     "" => Nomination::Clear,
                     node => Nomination::Node(Atom::new(node)),
@@ -271,12 +279,18 @@ impl PreScore for GuestPlugin {
         let cycle = self.enter(cx, state, pod);
         cycle.scores = None;
         if self.has(Export::PreScore) {
-            let status = self.ask(Export::PreScore, cycle, &of);
+            // Where it did not return, its instance is gone: what comes next begins without it.
+            let (value, reason) = match self.number(Export::PreScore, cycle, &of) {
+                Ok(returned) => returned,
+                Err(status) => return status,
+            };
+            cycle.note(Step::new(Export::PreScore, &of));
+            let status = status(low(value), reason);
             if !status.is_success() {
                 return status;
             }
         }
-        // Whose answers are kept is asked about single nodes, and not told which pass.
+        // A guest whose answers are kept is asked about single nodes, and is not told which are feasible.
         if self.has(Export::ScoreNodes) && !feasible.is_empty() {
             match self.score_at_once(cycle, feasible, &of) {
                 Ok(scores) => cycle.scores = Some(scores),
@@ -335,7 +349,7 @@ impl Score for GuestPlugin {
             let text = format!("wasm: {} normalized scores for {} nodes", normalized.len(), feasible.len());
             return self.failed(Some(pod), text);
         }
-        // By name: the guest's order is any.
+        // By name: the guest may return them in any order.
         for (node, score) in feasible.iter().zip(scores) {
             match normalized.get(node.name().as_str()) {
                 Some(normalized) => *score = *normalized,
@@ -371,7 +385,7 @@ impl Permit for GuestPlugin {
         let of = about_node(cx, pod, node);
         let cycle = self.enter(cx, state, pod);
         match self.number(Export::Permit, cycle, &of) {
-            // The other way round than everywhere else: the status is above, the time-out in milliseconds below.
+            // The opposite of everywhere else: the status is in the upper half, the timeout in milliseconds in the lower.
             Ok((both, reason)) => {
                 let millis = u32::from_le_bytes(low(both).to_le_bytes());
                 (status(high(both), reason), Duration::from_millis(millis.into()))
@@ -393,8 +407,8 @@ impl PreBind for GuestPlugin {
     }
 }
 
-/// A guest has no way to bind a pod. That it succeeds says that the pod is to be bound, so the host does it: a guest that exports
-/// everything and does nothing loses no pod.
+/// A guest has no means of binding a pod. Success means that the pod should be bound, so the host does it: a guest that exports everything
+/// and does nothing loses no pods.
 impl Bind for GuestPlugin {
     fn bind(&self, state: &CycleState, pod: &Arc<Pod>, node: &Atom) -> BindStep {
         let of = About { pod: Some(pod), node: Some(node), ..About::default() };
@@ -414,7 +428,7 @@ impl PostBind for GuestPlugin {
 }
 
 impl GuestPlugin {
-    /// Calls an export that has nothing to answer.
+    /// Calls an export that has no result.
     fn tell(&self, export: Export, state: &CycleState, pod: &Arc<Pod>, node: &Atom) {
         let of = About { pod: Some(pod), node: Some(node), ..About::default() };
         let told = self.after(state, pod, |cycle| self.call(export, cycle, &of));

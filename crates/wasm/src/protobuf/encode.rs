@@ -1,4 +1,4 @@
-//! From JSON text to protobuf in one pass, by the table.
+//! From JSON text to protobuf in one pass, driven by the table.
 
 use super::schema::{Field, Form, Message, Schema, Shape, schema};
 use secondmate_model::Timestamp;
@@ -10,7 +10,7 @@ use std::fmt;
 const VARINT: u32 = 0;
 const BYTES: u32 = 2;
 
-/// The message of this name as bytes.
+/// Encodes the message of this name.
 pub(crate) fn encode(name: &str, text: &str) -> serde_json::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut deserializer = serde_json::Deserializer::from_str(text);
@@ -21,7 +21,7 @@ pub(crate) fn encode(name: &str, text: &str) -> serde_json::Result<Vec<u8>> {
 
 fn varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
-        // The low seven bits, and the mark that more follow.
+        // The low seven bits, and the flag that more follow.
         out.push(value.to_le_bytes()[0] | 0x80);
         value >>= 7;
     }
@@ -36,7 +36,7 @@ fn length(out: &mut Vec<u8>, length: usize) {
     varint(out, u64::try_from(length).expect("a length has at most 64 bits"));
 }
 
-/// A field of bytes: a message, or a string.
+/// A length-delimited field: a message, or a string.
 pub(super) fn message(out: &mut Vec<u8>, number: u32, body: &[u8]) {
     tag(out, number, BYTES);
     length(out, body.len());
@@ -48,7 +48,7 @@ fn int(out: &mut Vec<u8>, number: u32, value: i64) {
     varint(out, u64::from_le_bytes(value.to_le_bytes()));
 }
 
-/// What is written for a field that is not there.
+/// What is written for an absent field.
 pub(super) fn absent(schema: &Schema, field: &Field, out: &mut Vec<u8>) {
     if field.shape != Shape::Value {
         return;
@@ -76,7 +76,7 @@ impl<'de> DeserializeSeed<'de> for Body<'_> {
     }
 }
 
-/// A message whose fields stand among those of another.
+/// A message whose fields are inlined into another.
 struct Inlined<'s> {
     at: usize,
     message: &'s Message,
@@ -106,7 +106,7 @@ impl<'de> Visitor<'de> for Body<'_> {
         }
         let mut seen = 0_u64;
         while let Some(name) = map.next_key::<Cow<'de, str>>()? {
-            // kube-scheduler drops who manages which field, too: it is long, and no plugin reads it.
+            // kube-scheduler drops managedFields too: they are long, and no plugin reads them.
             if name == "managedFields" {
                 map.next_value::<IgnoredAny>()?;
             } else if let Some(at) = message.field(&name) {
@@ -132,7 +132,7 @@ impl<'de> Visitor<'de> for Body<'_> {
     }
 }
 
-/// Writes what was not there.
+/// Writes what was absent.
 fn finish(message: &Message, seen: u64, out: &mut Vec<u8>) {
     for (at, field) in message.fields.iter().enumerate().filter(|(at, _)| seen & 1 << at == 0) {
         debug_assert!(!field.inlined || seen & 1 << at != 0, "what is inlined was written");
@@ -140,7 +140,7 @@ fn finish(message: &Message, seen: u64, out: &mut Vec<u8>) {
     }
 }
 
-/// Writes a field; says whether it was there.
+/// Writes a field; returns whether it was present.
 struct Member<'a> {
     field: &'a Field,
     out: &'a mut Vec<u8>,
@@ -210,7 +210,7 @@ impl<'de> Visitor<'de> for Entries<'_> {
     }
 }
 
-/// Writes one value under a number; says whether it was there.
+/// Writes one value under a field number; returns whether it was present.
 struct Element<'a> {
     number: u32,
     form: Form,

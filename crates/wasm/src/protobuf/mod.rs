@@ -1,8 +1,9 @@
-//! Pods and nodes as protobuf, as the API defines it: what guests read.
+//! Pods and nodes as protobuf, as defined by the API: what guests read.
 //!
-//! A guest gets the whole object, so it is made from the object's JSON text ([`PodContent::json`](secondmate_model::PodContent::json))
-//! by a table of all messages; an object whose text was not kept is written with what the compiled form knows of it. Go writes every
-//! field that is not a pointer, even where it is empty, and guests rely on that.
+//! A guest gets the whole object, so the message is produced from the object's JSON text
+//! ([`PodContent::json`](secondmate_model::PodContent::json)), using a table of all messages; if the text of an object was not kept, the
+//! message contains what the compiled form knows. Go writes every field that is not a pointer, even if it is empty, and guests rely on
+//! that.
 
 mod encode;
 mod schema;
@@ -13,9 +14,9 @@ use secondmate_model::{Node, Pod};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-/// `k8s.io.api.core.v1.Pod`.
+/// `k8s.io.api.core.v1.Pod`. One that is assumed on a node is on that node, as in upstream's cache.
 pub(crate) fn pod(pod: &Pod) -> Arc<[u8]> {
-    let whole = pod.json.as_deref().and_then(|text| encode("Pod", text).ok());
+    let whole = pod.whole().and_then(|text| encode("Pod", &text).ok());
     whole.unwrap_or_else(|| encode("Pod", &known_of_pod(pod).to_string()).unwrap_or_default()).into()
 }
 
@@ -72,7 +73,7 @@ fn known_of_node(node: &Node) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use secondmate_model::wire;
+    use secondmate_model::{Atom, wire};
 
     fn compiled(text: &str) -> Pod {
         Pod::new(&serde_json::from_str::<wire::Pod>(text).expect("a pod")).expect("it compiles")
@@ -90,6 +91,25 @@ mod tests {
     fn a_text_that_is_no_pod_is_not_written() {
         let broken = compiled("{}").with_json(r#"{"spec": 7}"#);
         assert_eq!(pod(&broken), pod(&compiled("{}")));
+    }
+
+    #[test]
+    fn a_pod_that_is_assumed_is_on_its_node() {
+        let text = |spec: &str| {
+            format!(r#"{{"metadata":{{"name":"a","labels":{{"nodeName":"z"}}}},"spec":{spec}}}"#)
+        };
+        let waiting = compiled("{}").with_json(&text(r#"{"priority":3}"#));
+        let bound = compiled("{}").with_json(&text(r#"{"priority":3,"nodeName":"x"}"#));
+        assert_ne!(pod(&waiting), pod(&bound));
+        // By number and not by place: what is there comes first in the order of the text, and then what is not.
+        let (assumed, bound) = (pod(&waiting.on_node(&Atom::new("x"))), pod(&bound));
+        let sorted = |bytes: &[u8]| {
+            let mut bytes = bytes.to_vec();
+            bytes.sort_unstable();
+            bytes
+        };
+        assert_eq!(sorted(&assumed), sorted(&bound));
+        assert!(assumed.windows(3).any(|field| field == b"\x52\x01x"), "{assumed:?}");
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! The encoder and its table, judged by the Go types of the API.
+//! The encoder and its table, verified against the API's Go types.
 
 use super::{encode::encode, schema};
 use secondmate_harness::require_oracle_or_skip;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-/// Objects with every form and shape of field: values, pointers, lists, maps, inlined messages, and what is not there.
+/// Objects with every form and shape of field: values, pointers, lists, maps, inlined messages, and absent fields.
 const OBJECTS: [&str; 9] = [
     "Pod {}",
     "Node {}",
@@ -18,7 +18,7 @@ const OBJECTS: [&str; 9] = [
     r#"Node {"status":{"capacity":{"cpu":"4"},"allocatable":{"cpu":"4","memory":"8Gi","pods":"110"},"conditions":[{"type":"Ready","status":"True","lastHeartbeatTime":"2026-01-02T03:04:05Z","lastTransitionTime":null}],"addresses":[{"type":"InternalIP","address":"10.0.0.1"}],"daemonEndpoints":{"kubeletEndpoint":{"Port":10250}},"nodeInfo":{"machineID":"m"},"images":[{"names":["a","b"],"sizeBytes":123456789012}],"volumesAttached":[{"name":"v","devicePath":""}]}}"#,
 ];
 
-/// The fields of a message, sorted: the order says nothing, and ours is that of the text.
+/// The fields of a message, sorted: their order has no meaning, and ours is that of the JSON text.
 fn canonical(bytes: &[u8], message: usize) -> Vec<(u64, String)> {
     let table = schema::schema();
     let (mut rest, mut fields) = (bytes, Vec::new());
@@ -41,7 +41,7 @@ fn canonical(bytes: &[u8], message: usize) -> Vec<(u64, String)> {
         };
         fields.push((tag >> 3, value));
     }
-    // A list keeps its order, which a stable sort by number does; entries of a map have none.
+    // A list keeps its order under a stable sort by number; entries of a map have no order.
     fields.sort_by_key(|field| field.0);
     fields
 }

@@ -1,9 +1,9 @@
-//! The table of messages: which field of JSON goes under which number, in which form.
+//! The table of messages: which JSON field has which number, and in which form.
 
 use rustc_hash::FxHashMap;
 use std::sync::{LazyLock, OnceLock};
 
-/// Printed by the oracle of `tests/parity` with `-wire schema`, from the Go types of the API.
+/// Printed by the oracle in `tests/parity` with `-wire schema`, from the API's Go types.
 pub(super) const TEXT: &str = include_str!("schema.txt");
 
 /// The form of a field, or of an element of it.
@@ -17,18 +17,18 @@ pub(super) enum Form {
     IntOrString,
     /// JSON as bytes.
     Raw,
-    /// A message, by its place in the table.
+    /// A message, by its index in the table.
     Message(usize),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
-    /// Written always.
+    /// Always written.
     Value,
-    /// Written where it is there.
+    /// Written if present.
     Pointer,
     List,
-    /// From strings.
+    /// With string keys.
     Map,
 }
 
@@ -37,20 +37,20 @@ pub(super) struct Field {
     pub number: u32,
     pub form: Form,
     pub shape: Shape,
-    /// The fields of this message stand among those around it in JSON.
+    /// In JSON, the fields of this message are among those around it.
     pub inlined: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Message {
-    /// At most 64: which of them are there is a bit each.
+    /// At most 64: a bit for each records whether it is present.
     pub fields: Vec<Field>,
     by_name: FxHashMap<&'static str, usize>,
     empty: OnceLock<Vec<u8>>,
 }
 
 impl Message {
-    /// The place of a field among the fields.
+    /// The index of a field.
     pub fn field(&self, name: &str) -> Option<usize> {
         self.by_name.get(name).copied()
     }
@@ -79,7 +79,7 @@ impl Schema {
     /// A message by name.
     ///
     /// # Panics
-    /// There is none.
+    /// If there is none.
     pub fn named(&self, name: &str) -> usize {
         *self.by_name.get(name).expect("the table has it")
     }
@@ -88,7 +88,7 @@ impl Schema {
         &self.messages[message]
     }
 
-    /// The bytes of a message of which nothing is there.
+    /// The encoding of a message with no fields present.
     pub fn empty(&self, name: &str) -> &[u8] {
         self.empty_at(self.named(name))
     }

@@ -9,7 +9,7 @@ use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What the guest scores for the pod on `glad8` and `glad9`.
+/// The guest's scores for the pod on `glad8` and `glad9`.
 fn scores(guests: &Guests, file: &Path, config: &str, name: &str) -> Vec<i64> {
     let args = json!({"guestURL": format!("file://{}", file.display()), "guestConfig": config});
     let plugin = guests.plugin("NodeNumber", &args, &handle()).expect("a guest");
@@ -22,7 +22,7 @@ fn scores(guests: &Guests, file: &Path, config: &str, name: &str) -> Vec<i64> {
     let status = pre_score.pre_score(&cx, &mut state, &pod, snapshot.nodes());
     assert!(status.is_success(), "{status}");
     let score = Arc::clone(&plugin).as_score().expect("it scores");
-    // One by one, in another order than they were scored at once, and without.
+    // One by one, in a different order than when they were scored at once, and then without those scores.
     let mut scores: Vec<i64> = snapshot
         .nodes()
         .iter()

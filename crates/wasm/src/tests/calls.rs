@@ -1,4 +1,4 @@
-//! The extension points: what goes in, and how the numbers that come back are read.
+//! The extension points: what is passed in, and how the returned numbers are interpreted.
 
 use super::{context, filter, guest, module, pod, snapshot};
 use secondmate_framework::{
@@ -170,9 +170,9 @@ fn normalized_scores_go_to_the_nodes_of_their_names() {
     };
     let normalized = |list: &str| scoring(&guest(&text(list)), &["a", "b"]);
     assert_eq!(normalized(r#"{"b":100,"a":1}"#), Ok(vec![1, 100]));
-    // Nothing, and `null`, leave the scores as they are.
+    // No scores, and `null`, leave the scores unchanged.
     assert_eq!((normalized("{}"), normalized("null")), (Ok(vec![5, 5]), Ok(vec![5, 5])));
-    // Before that it can ask for what it gave.
+    // Before that, it can ask for the scores that it gave.
     let asking = module(
         r#"(import "k8s.io/scheduler" "nodeScoreList" (func $ask (param i32 i32) (result i32)))
         (func (export "score") (result i64) (i64.const 21474836480))
@@ -193,7 +193,7 @@ fn normalized_scores_go_to_the_nodes_of_their_names() {
 
 #[test]
 fn all_nodes_are_scored_in_one_call_where_the_guest_can() {
-    // Status and scores stand at 64. `score` would say 9.
+    // Status and scores are at 64. `score` would return 9.
     let text = |scores: &str, length: u32| {
         module(&format!(
             r#"(data (i32.const 64) "{scores}")
@@ -212,7 +212,7 @@ fn all_nodes_are_scored_in_one_call_where_the_guest_can() {
         let error = scoring(&guest(&text(three, length)), &["a"]).expect_err("wrong");
         assert!(error.message().contains(part), "{error}");
     }
-    // Without PreScore, each node is asked about.
+    // Without PreScore, the guest is asked about each node.
     let (snapshot, score) = (snapshot(&["a"]), plugin.as_score().expect("it scores"));
     let one = score.score(&context(&snapshot), &CycleState::new(), &pod("p"), &snapshot.nodes()[0]);
     assert_eq!(one, Ok(9));

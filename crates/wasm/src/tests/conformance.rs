@@ -1,4 +1,4 @@
-//! Upstream's own guests, which are not part of this project: `SECONDMATE_WASM_GUESTS` names a folder with a checkout of
+//! Upstream's own guests, which are not part of this project: `SECONDMATE_WASM_GUESTS` is a folder with a checkout of
 //! kube-scheduler-wasm-extension.
 
 mod verdicts;
@@ -22,7 +22,7 @@ fn upstream(test: &str) -> Option<PathBuf> {
     folder
 }
 
-/// Compiled guests are kept: there are many, and most are large.
+/// Compiled guests are cached: there are many, and most are large.
 fn guests() -> Guests {
     Guests::new(Some(guest_folder().join("compiled"))).expect("this machine runs guests")
 }
@@ -43,7 +43,7 @@ fn load(guests: &Guests, file: &Path, more: &Value) -> Result<Arc<dyn Plugin>, S
     guests.plugin("Guest", &args, &handle()).map_err(|error| error.to_string())
 }
 
-/// Guests that must not load, with a part of the reason.
+/// Guests that must not load, with part of the reason.
 const REFUSED: [(&str, &str); 7] = [
     ("not_plugin", "does not export any plugin functions"),
     ("prescore_without_score", "score"),

@@ -1,4 +1,4 @@
-//! The imports: a guest that says what it was told.
+//! The imports: a guest that reports what it was told.
 
 use super::{context, filter, guest, handle, load, module, node, pod, snapshot};
 use secondmate_framework::{Code, CycleState, Handle, Plugin, WaitingPodCommand};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-/// A guest that rejects with what an import without further parameters says.
+/// A guest that rejects with what an import without further parameters returns.
 fn echoing(import: &str, limit: u32) -> String {
     module(&format!(
         r#"(import "k8s.io/scheduler" "{import}" (func $ask (param i32 i32) (result i32)))
@@ -54,7 +54,7 @@ fn prescore_is_told_the_names_of_the_feasible_nodes() {
     assert_eq!(ask(&[]).message(), "[]");
 }
 
-/// A guest that rejects with what an import says about a node.
+/// A guest that rejects with what an import returns about a node.
 fn about_node(module_name: &str, import: &str, name: &str) -> String {
     module(&format!(
         r#"(import "{module_name}" "{import}" (func $ask (param i32 i32 i32 i32) (result i32)))
@@ -195,7 +195,7 @@ fn the_world_of_a_guest_is_small_and_the_same_each_time() {
     let body = "(drop (call $ask (i32.const 0) (i64.const 0) (i32.const 64)))
         (if (result i32) (i64.eq (i64.load (i32.const 64)) (i64.const 1000000000000)) (then (i32.const 2)) (else (i32.const 0)))";
     assert_eq!(filter(&wasi("clock_time_get", "(param i32 i64 i32)", body)).code(), Code::Unschedulable);
-    // There is no file.
+    // There are no files.
     let open = "(param i32 i32 i32 i32 i32 i64 i64 i32 i32)";
     let body = "(if (result i32) (i32.eq (i32.const 52) (call $ask (i32.const 3) (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 0) (i64.const 0) (i64.const 0) (i32.const 0) (i32.const 80))) (then (i32.const 2)) (else (i32.const 0)))";
     assert_eq!(filter(&wasi("path_open", open, body)).code(), Code::Unschedulable);
@@ -234,7 +234,7 @@ fn logging_never_fails_a_call() {
     assert_eq!(filter(&plugin).code(), Code::Unschedulable);
 }
 
-/// What is logged while this runs on this thread.
+/// What is logged on this thread while this runs.
 pub(super) fn logged(run: impl FnOnce()) -> String {
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -261,7 +261,7 @@ pub(super) fn logged(run: impl FnOnce()) -> String {
 
 #[test]
 fn messages_below_the_severity_are_dropped_and_errors_never() {
-    // One message of each severity, by both functions; the text is their number.
+    // One message of each severity, through both functions; the text is the severity's number.
     let text = module(
         r#"(import "k8s.io/klog" "log" (func $log (param i32 i32 i32)))
         (import "k8s.io/klog" "logs" (func $logs (param i32 i32 i32 i32 i32)))

@@ -14,7 +14,7 @@ fn a_guest_that_loops_is_stopped_at_its_fuel() {
         text.starts_with("wasm: filter error: \n") && text.contains("more than 100000 units of fuel"),
         "{text}"
     );
-    // Each call has its own.
+    // Each call has its own limit.
     assert_eq!(filter(&plugin), status);
 }
 
@@ -29,7 +29,7 @@ fn what_the_host_does_for_a_guest_costs_fuel() {
         (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
         (data (i32.const 0) "\00\00\00\00\00\80\00\00")
         (global $calls (mut i32) (i32.const 0))"#;
-    // What is called for ever, and how often at most with a hundred thousand units.
+    // What is called in an endless loop, and how often at most with a hundred thousand units.
     for (call, most) in [
         ("(drop (call $nodes (i32.const 0) (i32.const 0)))", 1_000),
         ("(drop (call $nodes (i32.const 0) (i32.const 65536)))", 1_000),
@@ -40,7 +40,7 @@ fn what_the_host_does_for_a_guest_costs_fuel() {
         ("(drop (call $random (i32.const 0) (i32.const 32768)))", 2),
         ("(call $reason (i32.const 0) (i32.const 32768))", 4),
     ] {
-        // The memory of an instance that failed is gone, so the calls are counted by those that ended well: it fails at the last one.
+        // The memory of an instance that failed is gone, so the count is taken from the calls that succeeded: the last one fails.
         let text = module(&format!(
             r#"{imports}
             (func (export "filter") (result i32)
@@ -59,7 +59,7 @@ fn what_the_host_does_for_a_guest_costs_fuel() {
 
 #[test]
 fn a_guest_gets_no_more_memory_than_it_may() {
-    // It answers 2 where it got 2 MiB more, and 0 where it did not.
+    // It answers 2 if it got 2 MiB more, and 0 if it did not.
     let text = module(
         r#"(func (export "filter") (result i32)
             (if (result i32) (i32.eq (memory.grow (i32.const 32)) (i32.const -1))
@@ -125,7 +125,7 @@ fn what_the_guest_wrote_is_part_of_the_error_and_does_not_come_again() {
 
 #[test]
 fn an_instance_that_failed_is_not_used_again() {
-    // The second call of an instance fails. A new one begins from the start.
+    // The second call of an instance fails. A new instance starts from the beginning.
     let text = module(
         r#"(global $calls (mut i32) (i32.const 0))
         (func (export "filter") (result i32)

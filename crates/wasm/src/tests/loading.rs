@@ -178,7 +178,7 @@ fn guests_are_loaded_by_url() {
     let checksum = format!("sha256:{}", crate::fetch::sha256(&bytes));
     let args = json!({"guestURL": url, "guestChecksum": checksum});
     assert_eq!(points(args.clone()), Ok(vec![ExtensionPoint::Filter]));
-    // It is known now, and nobody is asked again.
+    // It is known now, and not fetched again.
     assert!(GuestArgs::are_in(&args) && points(args).is_ok());
     let gone = serve(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", 1);
     let error = points(json!({"guestURL": gone})).expect_err("not there");

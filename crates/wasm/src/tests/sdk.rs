@@ -1,4 +1,4 @@
-//! A guest of `crates/guest` with every trait, built and run: what it was told shows in what it answers.
+//! A guest built with `crates/guest` that implements every trait, compiled and run: its answers show what it was told.
 
 use super::calls::NoFilters;
 use super::imports::logged;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The guest; nothing where this machine has no Rust for WebAssembly.
+/// The guest; `None` if this machine has no Rust target for WebAssembly.
 fn every_point(test: &str) -> Option<(Arc<dyn Plugin>, Handle)> {
     let file = guest_of_every_point_or_skip(test).expect("it builds")?;
     let guests = Guests::new(Some(guest_folder().join("compiled"))).expect("this machine runs guests");
@@ -49,7 +49,7 @@ fn node(name: &str, pool: &str, annotations: Value) -> NodeInfo {
     NodeInfo::new(Arc::new(Node::new(&wire).expect("it compiles").with_json(&text)))
 }
 
-/// `a` and `b` of the pool `x`, `c` of `y`, which is broken.
+/// `a` and `b` in the pool `x`, `c` in `y`, which is broken.
 fn snapshot() -> Snapshot {
     let [mut a, mut b] = ["a", "b"].map(|name| node(name, "x", json!({})));
     let image = |name: &str, size_bytes, node_count| (Atom::new(name), ImageState { size_bytes, node_count });
@@ -98,7 +98,7 @@ fn it_filters_with_what_others_are_added_and_nominates() {
     let error = pre_filter.remove_pod(&cx, &mut what_if, &p, &other, b);
     assert_eq!(error.to_string(), "Error: other is not on b");
 
-    // A panic has its text in the status.
+    // A panic's text appears in the status.
     let gone = filter.filter(&cx, &state, &p, &node("gone", "x", json!({})));
     assert_eq!(gone.code(), Code::Error);
     assert!(gone.message().contains("node gone is not in the snapshot"), "{gone}");

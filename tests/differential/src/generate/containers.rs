@@ -166,8 +166,14 @@ impl Generator {
         };
     }
 
-    /// A rule that restarts all containers, which a node must declare.
+    /// A rule that restarts all containers, or options of a bind mount, which a node must declare.
     pub(super) fn features(&mut self, spec: &mut Value) {
+        if self.chance(30) {
+            let options = if self.chance(80) { json!(["noexec"]) } else { json!([]) };
+            spec["containers"][0]["volumeMounts"] =
+                json!([{"name": "scratch", "mountPath": "/x", "bindMountOptions": options}]);
+            return;
+        }
         let action = self.one(&["RestartAllContainers", "RestartAllContainers", "Restart"]);
         spec["restartPolicy"] = "Never".into();
         let container = &mut spec["containers"][0];

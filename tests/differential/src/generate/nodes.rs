@@ -68,7 +68,11 @@ impl Generator {
             status["images"] = images.into();
         }
         if self.chance(25) {
-            let known = ["RestartAllContainersOnContainerExits", "UserNamespacesHostNetworkSupport"];
+            let known = [
+                "RestartAllContainersOnContainerExits",
+                "UserNamespacesHostNetworkSupport",
+                "VolumeBindMountOptions",
+            ];
             let features: Vec<&str> = known.into_iter().filter(|_| self.random.chance(60)).collect();
             status["declaredFeatures"] = features.into();
         }

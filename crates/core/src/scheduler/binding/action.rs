@@ -1,4 +1,4 @@
-//! What the machine orders.
+//! The actions that the machine requests.
 
 use crate::port::Observation;
 use secondmate_cycle::probe::Point;
@@ -11,18 +11,18 @@ use std::time::Duration;
 /// Why a binding is given up.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::scheduler) enum Cause {
-    /// The status says it in full.
+    /// The status itself is the complete message.
     Told(Status),
-    /// This plugin kept the pod waiting on permit for too long.
+    /// This plugin made the pod wait on permit for too long.
     TimedOut { plugin: Atom, waited: Duration },
-    /// A PreBind plugin failed, or was made to.
+    /// A PreBind plugin failed, or had to give up.
     PreBind { plugin: usize, status: Status },
     /// The pod was not bound.
     Bind(String),
 }
 
 impl Cause {
-    /// The code that its status has.
+    /// The code of its status.
     pub fn code(&self) -> Code {
         match self {
             Self::Told(status) => status.code(),
@@ -32,7 +32,7 @@ impl Cause {
         }
     }
 
-    /// Whether its status is a rejection, not an error.
+    /// Whether its status is a rejection rather than an error.
     pub fn is_rejection(&self) -> bool {
         match self {
             Self::Told(status) | Self::PreBind { status, .. } => status.is_rejected(),
@@ -42,16 +42,16 @@ impl Cause {
     }
 }
 
-/// What has to be done, in this order.
+/// What has to be done, in the given order.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::scheduler) enum Action {
     /// An extension point begins, for the probe.
     BeginPoint(Point),
-    /// The extension point that was begun has ended, for the probe.
+    /// The running extension point has ended, for the probe.
     EndPoint(Code),
     /// For the metrics.
     Observe(Observation),
-    /// Keep no more events for the pod.
+    /// Stop keeping events for the pod.
     StopEvents,
     /// Send a PreBind plugin's writes.
     Write(Vec<ApiWrite>),
@@ -61,20 +61,20 @@ pub(in crate::scheduler) enum Action {
     Look,
     /// Read the node's pods.
     ReadNode,
-    /// The pod is bound: tell the PostBind plugins, the owner and the metrics, and take it out of the queue.
+    /// The pod is bound: notify the PostBind plugins, the owner and the metrics, and remove it from the queue.
     Placed,
     /// Forget the pod in the cache.
     FreeRoom,
-    /// Tell the waiting pods that room has become free; not the pod itself where it was rejected.
+    /// Notify the waiting pods that room has become free; if the pod was rejected, it is not notified itself.
     AnnounceRoom { but_itself: bool },
     /// Undo Reserve.
     Unreserve,
-    /// Put the pod back into the queue. One that was rejected on permit waits for the events that its plugin has asked for; after
-    /// that no events have been kept for it, so it is tried again after a backoff.
+    /// Put the pod back into the queue. A pod that was rejected on permit waits for the events that its plugin registered; later,
+    /// no events have been kept for it, so it is retried after a backoff.
     Retry { cause: Cause, on_permit: bool },
-    /// The pod is gone, or about to be: put it aside.
+    /// The pod is gone or about to be: put it aside.
     Park,
-    /// Take what a look showed for the assigned watch's word.
+    /// Treat the result of a look as if the assigned watch had shown it.
     TakeAsAssigned(Arc<Pod>),
 }
 
@@ -85,6 +85,6 @@ pub(in crate::scheduler) enum BindCall {
     Binding(BTreeMap<String, String>),
     /// A plugin's own write.
     Write(ApiWrite),
-    /// A call of the extender that binds.
+    /// A call to the extender that binds such pods.
     Extender,
 }

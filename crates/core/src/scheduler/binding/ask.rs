@@ -1,4 +1,4 @@
-//! Questions that the scheduler answers at once, on a binding's way to being sent.
+//! Questions that the scheduler answers at once, on the way to sending a binding.
 
 use super::{
     Action, Actions, BindCall, Cause, Held, Next, Sent, Stage, Step, Times, ask_room, give_up,
@@ -9,7 +9,7 @@ use secondmate_framework::{ApiWrite, Code, Status};
 use secondmate_model::Timestamp;
 use smallvec::smallvec;
 
-/// A question to be answered at once.
+/// A question that must be answered at once.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::scheduler) enum Ask {
     PreBind(AskPreBind),
@@ -21,36 +21,36 @@ pub(in crate::scheduler) enum Ask {
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::scheduler) struct AskPreBind {
     pub(super) first: usize,
-    /// The first one's deadline has passed: it is not to wait once more.
+    /// The first one's deadline has passed: it must not wait again.
     pub(super) late: bool,
 }
 
-/// Asks whether the node still has room for the pod: others may have taken it since it was chosen.
+/// Asks whether the node still has room for the pod, since others may have taken it after the node was chosen.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::scheduler) struct AskRoom {
     pub(super) by: Binders,
     pub(super) before: Before,
 }
 
-/// What was done before the question for the sake of other schedulers.
+/// What was done before the question, for the sake of other schedulers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::scheduler) enum Before {
     /// Nothing.
     Nothing,
-    /// The pod has waited for others to have done on the node, since then.
+    /// The pod has waited since then for others to finish on the node.
     Yielded { since: Timestamp },
     /// The node's pods have been read, or the read failed.
     Read,
 }
 
-/// Whether the node still has room for the pod, so far as anybody knows.
+/// Whether the node still has room for the pod, as far as is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::scheduler) enum Room {
     /// It has.
     Enough,
-    /// It has, but so little is left that pods which others have bound and the watch has not shown may have taken it.
+    /// It has, but so little is left that it may have been taken by pods that others have bound and the watch has not shown yet.
     Scarce,
-    /// The same, and somebody else is binding pods to this node: if no more are seen there, that is over at this time.
+    /// As scarce, and another party is binding pods to this node: if no more are seen there, that is over at this time.
     Contended { quiet_at: Timestamp },
 }
 
@@ -69,12 +69,12 @@ pub(in crate::scheduler) enum Binders {
     Plugins,
 }
 
-/// What PreBind plugins answer.
+/// The answer of the PreBind plugins.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::scheduler) enum PreBindAnswer {
     /// All are done.
     Done,
-    /// One wants something written.
+    /// One requests writes.
     Write { plugin: usize, writes: Vec<ApiWrite> },
     /// One waits for objects.
     Wait { plugin: usize, deadline: Timestamp },
@@ -107,8 +107,8 @@ impl AskPreBind {
 }
 
 impl AskRoom {
-    /// The error says why the pod cannot be bound. Where room is scarce, others have done on the node or have had their time, and its
-    /// pods have been read, each once, before the binding is sent.
+    /// The error says why the pod cannot be bound. If room is scarce, the binding is sent only after the others have finished on
+    /// the node or the time for that is up, and after its pods have been read; each happens once.
     pub fn answered(self, room: Result<Room, Status>, times: &Times) -> Step {
         let now = times.now;
         let since = if let Before::Yielded { since } = self.before { since } else { now };
@@ -147,7 +147,7 @@ impl AskRoom {
 }
 
 impl AskBind {
-    /// Without the question about the room before it.
+    /// Skips the question about room.
     #[cfg(test)]
     pub fn of(by: Binders) -> Self {
         Self { by }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 /// Something that happens to a binding.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::scheduler) enum Event {
-    /// A plugin no longer keeps the pod waiting on permit.
+    /// A plugin no longer makes the pod wait on permit.
     Allowed(Atom),
-    /// A plugin rejects the pod that waits on permit.
+    /// A plugin rejects the pod, which waits on permit.
     Rejected(Status),
     /// The pod is a victim of this plugin's preemption.
     Preempted(Atom),
@@ -24,29 +24,29 @@ pub(in crate::scheduler) enum Event {
     Written(Result<(), String>),
     /// The answer to the binding.
     Answered(BindOutcome),
-    /// What a look at the pod showed.
+    /// The result of a look at the pod.
     Looked(Sight),
-    /// The node's pods were read, and what was new is known; or the read failed.
+    /// The node's pods were read and anything new has been applied; or the read failed.
     NodeRead,
     /// The assigned watch shows the pod: here, or on another node.
     Seen { here: bool },
     /// The pod is being deleted.
     Deleted,
-    /// The pending watch does not show the pod any more: it was bound, or deleted.
+    /// The pending watch no longer shows the pod: it was bound or deleted.
     LeftPending,
 }
 
-/// What a look at a pod showed.
+/// The result of a look at a pod.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::scheduler) enum Sight {
     /// The look failed.
     Failed,
     /// There is no such pod.
     Gone,
-    /// On the chosen node.
+    /// It is on the chosen node.
     Here(Arc<Pod>),
-    /// On another node.
+    /// It is on another node.
     Elsewhere(Arc<Pod>),
-    /// On no node.
+    /// It is on no node.
     Unbound,
 }

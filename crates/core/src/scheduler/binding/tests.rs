@@ -1,4 +1,4 @@
-//! The whole table of the machine, and what holds on every way through it.
+//! The complete table of the machine, and what must hold on every path through it.
 
 use super::ask::AskBind;
 use super::*;
@@ -37,7 +37,7 @@ fn writes() -> Vec<ApiWrite> {
     vec![ApiWrite { verb: secondmate_framework::WriteVerb::MergePatch, path: "/pv".to_owned(), body }]
 }
 
-/// One of each kind of stage, and more where an event makes a difference.
+/// One of each kind of stage, and more where events have different effects.
 fn stages() -> Vec<Stage> {
     let permit = |plugins: &[(&str, i64)]| {
         let plugins = plugins.iter().map(|(name, secs)| (atom(name), at(*secs))).collect();
@@ -106,7 +106,7 @@ fn events() -> Vec<Event> {
     ]
 }
 
-/// The questions with every answer, by the question's name.
+/// The questions with every possible answer, by the question's name.
 fn answers() -> Vec<(String, Step)> {
     let mut all = Vec::new();
     let wait = |secs| PreBindAnswer::Wait { plugin: 2, deadline: at(secs) };
@@ -164,7 +164,7 @@ fn rooms() -> [Result<Room, Status>; 4] {
     [Ok(Room::Enough), Ok(Room::Scarce), Ok(contended), Err(Status::error("no room"))]
 }
 
-/// A value as `Debug` prints it, but shorter where a reader gains by it.
+/// A value as `Debug` prints it, but shortened where that helps the reader.
 fn text(value: &impl std::fmt::Debug) -> String {
     let mut text = format!("{value:?}");
     text = text.replace(&format!("{:?}", pod()), "POD");
@@ -214,10 +214,10 @@ fn every_event_in_every_stage_does_what_the_table_says() {
     expect_file!["table.txt"].assert_eq(&table);
 }
 
-/// What the orders of the machine have come to on one way through it.
+/// The combined effect of the machine's actions on one path through it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Books {
-    /// The point that is running, as the probe has been told.
+    /// The extension point that is running, according to the probe.
     running: Option<Point>,
     freed: bool,
     unreserved: bool,
@@ -225,9 +225,9 @@ struct Books {
     placed: bool,
     /// Back in the queue, or parked.
     returned: bool,
-    /// The assigned watch, or a look, has shown the pod on a node.
+    /// The assigned watch or a look has shown the pod on a node.
     shown: bool,
-    /// Answers that are on the way.
+    /// Outstanding answers.
     outstanding: BTreeSet<Awaited>,
 }
 
@@ -243,11 +243,11 @@ impl Books {
                 assert!(!self.freed, "sent without room");
                 assert!(self.outstanding.insert(Awaited::Bind));
             }
-            // A second look may be asked for while the answer to the first one is late.
+            // A second look may be requested while the answer to the first one is late.
             Action::Look => {
                 self.outstanding.insert(Awaited::Look);
             }
-            // A read is of the node, so that the answer to an earlier attempt's serves a later one.
+            // A read concerns the node, so the answer to one requested in an earlier attempt serves a later one.
             Action::ReadNode => {
                 assert!(!self.sent, "read after it was sent");
                 self.outstanding.insert(Awaited::Read);
@@ -268,13 +268,13 @@ impl Books {
         }
     }
 
-    /// An answer comes only where it was asked for; a watch may say anything at any time.
+    /// An answer comes only if it was requested; a watch may show anything at any time.
     fn may_happen(&mut self, event: &Event) -> bool {
         match event {
             Event::Written(_) => self.outstanding.remove(&Awaited::Write),
             Event::Answered(_) => self.outstanding.remove(&Awaited::Bind),
             Event::Looked(sight) => {
-                // The pod is not bound, so that it may be bound once more.
+                // The pod is not bound, so it may be bound once more.
                 self.sent &= *sight != Sight::Unbound;
                 self.outstanding.remove(&Awaited::Look)
             }
@@ -297,7 +297,7 @@ impl Books {
     }
 }
 
-/// Follows every way through the machine and checks what must hold on each.
+/// Follows every path through the machine and checks what must hold on each.
 fn follow(step: Step, mut books: Books, seen: &mut BTreeSet<(String, Books)>, over: &mut usize) {
     let (next, actions) = step;
     for action in &actions {
@@ -338,7 +338,7 @@ fn follow(step: Step, mut books: Books, seen: &mut BTreeSet<(String, Books)>, ov
             }
         }
         Next::Ask(Ask::Room(ask)) => {
-            // One that is quiet at once, so that the way goes on at this very time.
+            // Includes one that is quiet at once, so that the path continues at this very time.
             for room in rooms().into_iter().chain([Ok(Room::Contended { quiet_at: TIMES.now })]) {
                 follow(ask.clone().answered(room, &TIMES), books.clone(), seen, over);
             }

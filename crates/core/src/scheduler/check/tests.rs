@@ -24,7 +24,7 @@ fn pod(name: &str, cpu: &str, node: Option<&str>) -> Arc<Pod> {
     Arc::new(Pod::new(&wire).expect("a pod that compiles"))
 }
 
-/// With a pod on a node, one that is being bound to it, and one that does not fit.
+/// A scheduler with a pod on a node, one that is being bound to it, and one that does not fit.
 fn scheduler() -> Scheduler {
     let registry = secondmate_plugins::registry().expect("in-tree plugins");
     let plugins = [("PrioritySort", 0), ("NodePorts", 0), ("NodeResourcesFit", 1), ("DefaultBinder", 0)];

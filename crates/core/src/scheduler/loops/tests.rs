@@ -1,4 +1,4 @@
-//! What is remembered of preemptions in vain, and for whom.
+//! What is remembered about preemptions in vain, and for which pods.
 
 use super::*;
 use secondmate_model::wire;
@@ -21,7 +21,7 @@ fn at(secs: i64) -> Timestamp {
     Timestamp::from_secs(secs)
 }
 
-/// The pod preempts, is bound and rejected, since another one took its room.
+/// The pod preempts, is bound, and is rejected because another pod took its room.
 fn loses(loops: &mut Loops, preemptor: &Arc<Pod>, node: &Atom, now: i64) {
     loops.preempted(&preemptor.uid, node, vec![pod("v", "theirs", Some("rs"))], at(now));
     loops.bound(preemptor, Some(node), at(now + 1));
@@ -29,7 +29,7 @@ fn loses(loops: &mut Loops, preemptor: &Arc<Pod>, node: &Atom, now: i64) {
     loops.rejected(&preemptor.uid, at(now + 2));
 }
 
-/// How many histories of rejected pods nobody has claimed.
+/// Number of lost histories that no pod has claimed.
 fn unclaimed(loops: &Loops) -> usize {
     loops.lost.iter().filter(|lost| lost.claimed_by.is_none()).count()
 }
@@ -100,12 +100,12 @@ fn victims_count_until_their_room_is_lost_also_where_the_pod_preempts_on_the_nod
         vec![pod("v", "theirs", Some("one")), pod("w", "theirs", Some("other"))],
         at(0),
     );
-    // The watch does not show yet that w leaves, so it is chosen once more.
+    // The watch does not show yet that w is leaving, so it is chosen once more.
     loops.preempted(&p.uid, &n, vec![pod("w", "theirs", Some("other"))], at(1));
     loops.arrived(&pod("x", "ours", Some("one")), &n, false);
     let delayed = loops.delays(&p, &n, at(2)).expect("a victim of the first time is back");
     assert_eq!((delayed.until, delayed.in_vain, delayed.cause), (at(11), 1, Cause::VictimsCameBack));
-    // Elsewhere it is another matter, and so it is once it is known that the room was lost.
+    // Another node is a different matter, and so is the time after the room is known to be lost.
     loops.preempted(&p.uid, &Atom::new("m"), vec![pod("u", "theirs", Some("third"))], at(11));
     loops.arrived(&pod("y", "ours", Some("other")), &Atom::new("m"), false);
     assert_eq!(loops.delays(&p, &n, at(12)), None);
@@ -118,19 +118,19 @@ fn a_rejected_pod_leaves_its_history_to_the_next_one_of_its_controller() {
     let mut now = 0;
     for (round, delay) in [(1, 10), (2, 20), (3, 40)] {
         let p = pod(&format!("p{round}"), "ours", Some("mine"));
-        // The first may preempt at once, each other one when the delay is over.
+        // The first may preempt at once, each further one when the delay is over.
         assert_eq!(loops.delays(&p, &n, at(now)), None, "round {round}");
         loops.preempted(&p.uid, &n, vec![pod("v", "theirs", Some("rs"))], at(now));
         loops.bound(&p, Some(&n), at(now + 1));
         assert!(!loops.remembers(&p.uid), "it does not wait any more");
-        // The pending watch shows that it is gone, too.
+        // The pending watch also shows that it is gone.
         loops.gone(&p.uid);
         loops.arrived(&pod("w", "theirs", Some("rs")), &n, true);
         loops.rejected(&p.uid, at(now + 2));
         let next = pod(&format!("p{}", round + 1), "ours", Some("mine"));
         let delayed = loops.delays(&next, &n, at(now + 2)).expect("the room was taken");
         assert_eq!((delayed.in_vain, delayed.until), (round, at(now + delay)));
-        // A pod of another controller has nothing to do with it.
+        // A pod of another controller is not affected.
         assert_eq!(loops.delays(&pod("q", "ours", Some("other")), &n, at(now + 2)), None);
         now += delay;
     }
@@ -234,7 +234,7 @@ fn what_turns_out_to_be_lost_later_counts_if_it_makes_wait_longer() {
     assert_eq!(until(&mut loops, &r, 8), Some(at(10)), "who took the room of q is not known yet");
     loops.arrived(&taker, &n, true);
     assert_eq!(until(&mut loops, &r, 10), Some(at(15)));
-    // What it has left is there for another one, and neither takes from the other again.
+    // Another pod can claim what it has left, and neither takes from the other again.
     assert_eq!(until(&mut loops, &pod("s", "ours", Some("mine")), 9), Some(at(10)));
     assert_eq!((until(&mut loops, &r, 14), until(&mut loops, &r, 15)), (Some(at(15)), None));
     assert_eq!(unclaimed(&loops), 0);
@@ -254,20 +254,20 @@ fn each_replica_that_was_rejected_leaves_its_history_to_one_on_the_same_node() {
     assert!(!delayed(&mut loops, "p3", &Atom::new("c"), 3), "a first preemption on a node");
     assert!(delayed(&mut loops, "p4", &b, 3) && delayed(&mut loops, "p5", &a, 3));
     assert!(!delayed(&mut loops, "p6", &a, 3), "no more were rejected");
-    // One that is bound elsewhere has not lost what it made room for.
+    // A pod that is bound elsewhere has not lost what it made room for.
     let p = pod("q", "ours", Some("other"));
     loops.preempted(&p.uid, &a, vec![pod("v", "theirs", Some("rs"))], at(10));
     loops.bound(&p, Some(&b), at(11));
     loops.arrived(&pod("w", "theirs", Some("rs")), &a, true);
     loops.rejected(&p.uid, at(12));
     assert!(unclaimed(&loops) == 0 && loops.bound.is_empty());
-    // What is old is forgotten.
+    // Old histories are forgotten.
     let p = pod("r", "ours", Some("other"));
     loses(&mut loops, &p, &a, 20);
     assert_eq!(unclaimed(&loops), 1);
     assert_eq!(loops.delays(&pod("s", "ours", Some("other")), &a, at(3622)), None);
     assert_eq!(unclaimed(&loops), 0);
-    // What was claimed ends with those who claimed it and are placed elsewhere, or is forgotten after they are gone.
+    // Claimed histories end with the pods that claimed them and are placed elsewhere, or are forgotten after those pods are gone.
     loops.bound(&pod("p4", "ours", Some("mine")), Some(&a), at(3623));
     loops.gone(&Uid::from("p5"));
     assert_eq!(loops.delays(&pod("p7", "ours", Some("mine")), &a, at(3624)), None);
@@ -280,14 +280,14 @@ fn what_a_pod_claimed_that_is_gone_is_left_to_the_next_one() {
     let n = Atom::new("n");
     let p = pod("p", "ours", Some("mine"));
     loses(&mut loops, &p, &n, 0);
-    // An old list brings the rejected pod itself back, and then it is gone; so is one that the controller made.
+    // An old list brings the rejected pod itself back, and then it is gone; so is one that the controller created.
     for name in ["p", "q", "r"] {
         let pod = pod(name, "ours", Some("mine"));
         assert_eq!(loops.delays(&pod, &n, at(3)).map(|delayed| delayed.until), Some(at(10)), "{name}");
         loops.gone(&pod.uid);
     }
     assert_eq!((loops.by_preemptor.len(), loops.by_node.len(), loops.lost.len()), (0, 0, 1));
-    // It is left for an hour after the rejection, not after the last one was gone.
+    // It is kept for an hour after the rejection, not after the last pod was gone.
     assert_eq!(loops.delays(&pod("s", "ours", Some("mine")), &n, at(3602)), None);
     // What the pod has used ends with it.
     loses(&mut loops, &p, &n, 4000);
@@ -308,7 +308,7 @@ fn whoever_preempted_there_long_ago_waits_after_what_was_lost_since() {
     // Both were in vain.
     let delayed = loops.delays(&q, &n, at(603)).map(|delayed| (delayed.until, delayed.in_vain));
     assert_eq!(delayed, Some((at(620), 2)));
-    // Elsewhere it may preempt at once: the wait for its own is long over, and what it claimed is there for another one.
+    // Elsewhere it may preempt at once: the wait for its own is long over, and another pod can claim what it had claimed.
     assert_eq!(loops.delays(&q, &Atom::new("m"), at(604)), None);
     assert_eq!(unclaimed(&loops), 1);
     let r = pod("r", "ours", Some("mine"));
@@ -324,7 +324,7 @@ fn whoever_preempted_elsewhere_waits_for_what_was_lost_here() {
     loops.preempted(&r.uid, &a, vec![pod("x", "theirs", Some("rs"))], at(3));
     let until = |loops: &mut Loops, now: i64| loops.delays(&r, &n, at(now)).map(|delayed| delayed.until);
     assert_eq!((until(&mut loops, 4), until(&mut loops, 10)), (Some(at(10)), None));
-    // It goes on counting from there.
+    // The count continues from there.
     loops.preempted(&r.uid, &n, vec![pod("v", "theirs", Some("rs"))], at(10));
     loops.arrived(&pod("y", "theirs", Some("rs")), &n, true);
     assert_eq!(until(&mut loops, 11), Some(at(30)));

@@ -1,4 +1,4 @@
-//! Events for pods that wait and for pods in flight.
+//! Events for waiting pods and for pods in flight.
 
 use super::*;
 
@@ -16,7 +16,7 @@ fn an_event_moves_the_pods_whose_rejecting_plugin_asked_for_it() {
     f.script.calls();
     f.event(&NODE_ADD);
     assert_eq!((f.place("a"), f.place("b")), (Some(Place::Unschedulable), Some(Place::Active)));
-    // Nobody was asked about a pod that the event cannot help.
+    // No plugin was asked about a pod that the event cannot help.
     assert_eq!(f.script.calls(), ["hint B/b"]);
     f.script.lines().hints.insert("A".to_owned(), Hint::Skip);
     f.event(&DELETE);
@@ -183,7 +183,7 @@ fn too_many_events_are_dropped_and_a_pod_that_missed_some_is_tried_again_after_i
     queue.update(&same, &[update], cx);
     assert_eq!((f.queue.in_flight_events(), f.queue.in_flight_events_dropped()), (IN_FLIGHT_EVENTS_MAX, 1));
     f.check();
-    // One that was popped later has missed nothing that concerns it.
+    // A pod that was popped later has missed nothing that concerns it.
     f.add("q");
     assert_eq!(f.pop(), "q");
     f.put_back("q", &["A"], &[]);

@@ -1,4 +1,4 @@
-//! Who leaves first: order, backoff, updates of pods that wait.
+//! Which pod leaves first: order, backoff, updates of waiting pods.
 
 use super::*;
 
@@ -37,7 +37,7 @@ fn backoff_doubles_up_to_its_limit_and_ends_with_a_whole_second() {
             f.event(&DELETE);
             let place = if rejectors.is_empty() { Place::ErrorBackoff } else { Place::Backoff };
             assert_eq!(f.place("p"), Some(place));
-            // From 1000.3 with 1 s: the expiry is cut to 1001, and over when second 1001 is.
+            // From 1000.3 with 1 s: the expiry is truncated to 1001, and the backoff is over when second 1001 has passed.
             let over = (at + backoff).floor() + 1.0;
             assert_eq!(f.queue.next_tick(), Some(secs(over)));
             f.tick(over - 0.001);
@@ -115,7 +115,7 @@ fn an_update_reaches_the_pod_wherever_it_is() {
         f.check();
     };
     let labelled = |f: &Fixture| !f.queue.get(&uid("p")).expect("it is queued").queued.pod.labels.is_empty();
-    // In activeQ: the pod that leaves is the new one, in the place of its new priority.
+    // In activeQ: the pod that leaves is the new one, at the position of its new priority.
     f.add("other priority=3");
     f.add("p");
     update(&mut f, "p priority=5");
@@ -128,7 +128,7 @@ fn an_update_reaches_the_pod_wherever_it_is() {
     update(&mut f, "p");
     assert_eq!((f.place("p"), labelled(&f)), (Some(Place::Backoff), false));
     assert_eq!((f.pop(), f.pop()), ("other".to_owned(), "p".to_owned()));
-    // Unschedulable: only where a rejecting plugin asked for such a change.
+    // Unschedulable: only if a rejecting plugin registered such a change.
     f.put_back("p", &["B"], &[]);
     update(&mut f, "p label=x");
     assert_eq!((f.place("p"), labelled(&f)), (Some(Place::Unschedulable), true));
@@ -137,7 +137,7 @@ fn an_update_reaches_the_pod_wherever_it_is() {
     f.fail("p", &["A"]);
     update(&mut f, "p");
     assert_eq!(f.place("p"), Some(Place::Backoff));
-    // Failed by an error: an update does not hurry it.
+    // Failed with an error: an update does not speed it up.
     assert_eq!(f.pop(), "p");
     f.put_back("p", &[], &[]);
     update(&mut f, "p label=x");

@@ -1,4 +1,4 @@
-//! What time alone does, and what is counted.
+//! The effects of time alone, and what is counted.
 
 use super::*;
 
@@ -26,19 +26,19 @@ fn pods_and_entities_that_come_into_queues_are_counted_as_upstream_counts_them()
         };
         (of(f.queue.incoming()), of(f.queue.incoming_entities()))
     };
-    // New: both. A pod that is gated at once comes into the unschedulable queue.
+    // A new pod counts as both. A pod that is gated at once enters the unschedulable queue.
     f.script.lines().held.insert("A/gated".to_owned(), true);
     f.add("gated");
     f.add("p");
     assert_eq!(counts(&f, "unschedulable", "UnscheduledPodAdd"), (1, 1));
     assert_eq!(counts(&f, "active", "UnscheduledPodAdd"), (1, 1));
-    // An event that leads to the queue that its hint means is no new entity there; another queue is.
+    // If an event leads to the queue that its hint implies, the pod is not a new entity there; in another queue it is.
     f.fail("p", &["A"]);
     assert_eq!(counts(&f, "unschedulable", "ScheduleAttemptFailure"), (1, 0));
     f.event(&DELETE);
     assert_eq!(f.place("p"), Some(Place::Backoff));
     assert_eq!(counts(&f, "backoff", "AssignedPodDelete"), (1, 0));
-    // The event concerned the gated pod too, which has come into the unschedulable queue once more.
+    // The event concerned the gated pod too, which has entered the unschedulable queue once more.
     assert_eq!(counts(&f, "unschedulable", "AssignedPodDelete"), (1, 1));
     f.tick(1002.0);
     assert_eq!(counts(&f, "active", "BackoffComplete"), (1, 1));
@@ -46,7 +46,7 @@ fn pods_and_entities_that_come_into_queues_are_counted_as_upstream_counts_them()
     f.now = secs(1100.0);
     f.event(&DELETE);
     assert_eq!(counts(&f, "active", "AssignedPodDelete"), (1, 1));
-    // An update of a gated pod that stays gated is none.
+    // An update of a gated pod that stays gated does not count.
     let (queue, cx) = f.queue_now();
     queue.update(&pod("gated label=x"), &[TARGET_LABEL], cx);
     assert_eq!(

@@ -92,7 +92,7 @@ fn static_world() -> Snapshot {
     world(vec![claim("c", json!({})), volume("v", 5, in_zone("a"))])
 }
 
-/// A claim `c` for which `csi.example.com` makes a volume.
+/// A claim `c` for which `csi.example.com` provisions a volume.
 fn dynamic_world() -> Snapshot {
     world(vec![claim("c", json!({"storageClassName": "made"}))])
 }
@@ -127,7 +127,7 @@ fn a_static_volume_is_claimed_and_waited_for() {
             })
         )]
     );
-    // The write has not come back, then the controller has not bound the claim: the time runs from the first of these.
+    // First the write has not come back, then the controller has not bound the claim: the timeout runs from the first of these.
     assert_eq!(binding.waits_until(5), 605);
     let mut ours = in_zone("a");
     merge(&mut ours, claimed_by("c"));
@@ -180,7 +180,7 @@ fn a_write_that_changes_nothing_is_not_waited_for() {
     );
     let done = json!({"pv.kubernetes.io/bind-completed": "yes"});
     binding.apply(versioned(claim("c", json!({"volumeName": "v"})), "11", done));
-    // The volume has its old version, and still the second claim is what it waits for.
+    // The volume still has its old version, and yet it is the second claim that is waited for.
     assert_eq!(binding.waits_until(0), 600);
     let done = json!({"pv.kubernetes.io/bind-completed": "yes", "volume.kubernetes.io/selected-node": "a"});
     binding.apply(volume("w", 5, json!({})));
@@ -259,7 +259,7 @@ fn a_volume_is_provisioned_and_waited_for() {
     let selected = || json!({"volume.kubernetes.io/selected-node": "a"});
     binding.apply(versioned(claim("c", json!({"storageClassName": "made"})), "11", selected()));
     assert_eq!(binding.waits_until(1), 600);
-    // The claim is bound before the volume is seen.
+    // The claim is bound before the volume has been seen.
     let mut both = selected();
     merge(&mut both, json!({"pv.kubernetes.io/bind-completed": "yes"}));
     binding.apply(versioned(claim("c", json!({"storageClassName": "made", "volumeName": "v"})), "12", both));
@@ -341,11 +341,11 @@ fn what_is_reserved_is_not_given_to_the_next_pod() {
 
     let snapshot = objects();
     assert_eq!(next(&snapshot), rejected(&[BIND_CONFLICT]));
-    // Who shares the claim follows it to its node.
+    // A pod that shares the claim follows it to its node.
     assert_eq!(follower(&snapshot, "a"), Status::SUCCESS);
     assert_eq!(follower(&snapshot, "b"), rejected(&[BIND_CONFLICT]));
 
-    // Unreserve gives it back, and may be called again.
+    // Unreserve gives it back, and may be called repeatedly.
     first.unreserve();
     assert_eq!(next(&snapshot), Status::SUCCESS);
     assert_eq!(follower(&snapshot, "b"), Status::SUCCESS);
@@ -365,7 +365,7 @@ fn what_was_written_stays_reserved_until_the_watches_say_otherwise() {
     first.unreserve();
     let mut snapshot = objects();
     assert_eq!(next(&snapshot), rejected(&[BIND_CONFLICT]));
-    // A newer version of the volume wins over what was assumed: somebody freed it.
+    // A newer version of the volume wins over what was assumed: it has been freed.
     snapshot.objects_mut().apply(object(versioned(volume("v", 5, json!({})), "22", json!({}))));
     assert_eq!(next(&snapshot), Status::SUCCESS);
 }
@@ -385,7 +385,7 @@ fn after_a_failed_write_all_is_given_back() {
 fn a_later_reservation_survives_an_earlier_ones_end() {
     let plugin = plugin();
     let mut first = Binding::start(&plugin, static_world(), pod_with("p", &["c"]), "a");
-    // The volume changes: what the first assumed no longer counts, and the second assumes it anew.
+    // The volume changes: what the first pod assumed no longer counts, and the second assumes it again.
     let mut newer = static_world();
     newer.objects_mut().apply(object(versioned(volume("v", 5, in_zone("a")), "21", json!({}))));
     newer.objects_mut().apply(object(claim("d", json!({}))));
@@ -396,13 +396,13 @@ fn a_later_reservation_survives_an_earlier_ones_end() {
 
 #[test]
 fn who_shares_a_claim_writes_for_itself() {
-    // The first may fail: what the second does must not rest on what the first only assumed.
+    // The first pod may fail: what the second does must not rely on what the first has only assumed.
     for objects in [static_world, dynamic_world] {
         let plugin = plugin();
         let mut first = Binding::start(&plugin, objects(), pod_with("p", &["c"]), "a");
         let mut second = Binding::start(&plugin, objects(), pod_with("q", &["c"]), "a");
         assert_eq!(second.writes(), first.writes());
-        // Neither has come back.
+        // Neither write has come back.
         assert_eq!(second.waits_until(0), 600);
     }
 }
@@ -413,7 +413,7 @@ fn a_newer_claim_wins_over_what_was_assumed() {
     let mut first = Binding::start(&plugin, dynamic_world(), pod_with("p", &["c"]), "a");
     let on_b = |snapshot: &Snapshot| verdict(&plugin, snapshot, &pod_with("q", &["c"]), "b");
     assert_eq!(on_b(&dynamic_world()), rejected(&[BIND_CONFLICT]));
-    // Provisioning failed: the annotation was taken away again.
+    // Provisioning failed: the annotation was removed again.
     let mut newer = dynamic_world();
     newer.objects_mut().apply(object(versioned(
         claim("c", json!({"storageClassName": "made"})),
@@ -421,7 +421,7 @@ fn a_newer_claim_wins_over_what_was_assumed() {
         json!({}),
     )));
     assert_eq!(on_b(&newer), Status::SUCCESS);
-    // Another pod reserves anew, and the end of the first leaves that alone.
+    // Another pod reserves it again, and the end of the first does not affect that.
     let _second = Binding::start(&plugin, newer.clone(), pod_with("q", &["c"]), "b");
     first.unreserve();
     assert_eq!(verdict(&plugin, &newer, &pod_with("r", &["c"]), "a"), rejected(&[BIND_CONFLICT]));

@@ -41,7 +41,7 @@ fn claims_that_cannot_be_used_reject_the_pod() {
         (&["stray"], immediate()),
         (&["prebound"], immediate()),
         (&["modeless"], Status::error("VolumeBindingMode not set for StorageClass \"modeless\"")),
-        // The first claim that is wrong is named.
+        // The first claim with a problem is named.
         (&["now", "missing"], Status::unresolvable("persistentvolumeclaim \"missing\" not found")),
     ] {
         assert_eq!(pre_filter(&plugin(), &snapshot, &pod_with("p", claims)).0, expected, "{claims:?}");
@@ -140,7 +140,7 @@ fn bound_volumes_must_be_reachable() {
         (&["ebs"], "migrated", Status::SUCCESS),
         (&["broken"], "plain", Status::SUCCESS),
         (&["broken"], "migrated", untranslatable()),
-        // Upstream asks about a node without a name, and then fields do not count.
+        // Upstream checks against a node without a name, so fields do not count.
         (&["fields"], "plain", Status::SUCCESS),
     ] {
         let pod = pod_with("p", claims);
@@ -202,7 +202,7 @@ fn the_smallest_volume_that_suits_is_taken() {
     let annotated = json!({"volume.beta.kubernetes.io/storage-class": "other"});
     assert_eq!(found(vec![with("v", "annotations", annotated)]), None);
 
-    // Reserved volumes: for others they are out, for the claim they decide, reachable or not, whatever their phase.
+    // Reserved volumes: for other claims they are unavailable, and for their claim they decide, reachable or not, whatever their phase.
     assert_eq!(found(vec![volume("v", 5, claimed("x", ""))]), None);
     assert_eq!(found(vec![volume("v", 5, claimed("c", "uid-old"))]), None);
     assert_eq!(found(vec![volume("big", 9, claimed("c", "")), volume("small", 5, json!({}))]), some("big"));
@@ -247,7 +247,7 @@ fn a_claim_that_was_bound_and_has_no_volume_is_not_bound() {
 
 #[test]
 fn among_many_volumes_each_node_finds_its_own() {
-    // More than are looked at in turn; the affinity of `either` has two terms, so no single label decides.
+    // More than are checked one after another; the affinity of `either` has two terms, so no single label decides.
     let mut objects: Vec<_> =
         (0..60).map(|i| volume(&format!("v{i}"), 5, in_zone(&format!("z{i}")))).collect();
     objects.push(volume("mine", 7, in_zone("a")));
@@ -304,7 +304,7 @@ fn volumes_are_provisioned_where_the_class_allows() {
         let snapshot = world(vec![topologies(terms), claim("c", json!({"storageClassName": "zoned"}))]);
         assert_eq!(verdict(&plugin(), &snapshot, &pod_with("p", &["c"]), "a"), on_a, "{what}");
     }
-    // A class without a provisioner makes none.
+    // A class without a provisioner provisions none.
     let snapshot = world(vec![claim("c", json!({}))]);
     assert_eq!(verdict(&plugin(), &snapshot, &pod_with("p", &["c"]), "a"), rejected(&[BIND_CONFLICT]));
 }
@@ -317,7 +317,7 @@ fn a_selected_node_stays_selected() {
         claim
     };
     let on_a = |claim: Value| {
-        // A free volume is not considered once a node was selected.
+        // A free volume is not considered once a node has been selected.
         let snapshot = world(vec![claim, volume("v", 5, json!({}))]);
         verdict(&plugin(), &snapshot, &pod_with("p", &["c"]), "a")
     };
@@ -377,6 +377,6 @@ fn reasons_come_in_upstreams_order_and_provisioning_has_the_last_word() {
     assert_eq!(on_a(&["static", "there"]), rejected(&[NODE_CONFLICT, BIND_CONFLICT]));
     assert_eq!(on_a(&["static", "gone"]), rejected(&[BIND_CONFLICT, VOLUME_MISSING]));
     assert_eq!(on_a(&["gone", "made"]), rejected(&[NOT_ENOUGH_SPACE, VOLUME_MISSING]));
-    // By size `made` is first: it has no room, and that `static` has no volume is not said.
+    // `made` is first by size: there is no room for it, and so it is not reported that there is no volume for `static`.
     assert_eq!(on_a(&["static", "made"]), rejected(&[NOT_ENOUGH_SPACE]));
 }

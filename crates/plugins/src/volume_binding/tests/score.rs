@@ -9,7 +9,7 @@ fn scores(args: Value, more: Vec<Value>, claims: &[&str]) -> [i64; 2] {
     if !status.is_skip() {
         assert_eq!(status, Status::SUCCESS);
         for node in snapshot.nodes() {
-            // A node that is rejected is not asked for a score; here it is, and has none.
+            // A rejected node is not normally scored; here it is, and has no score.
             let _ = plugin.clone().as_filter().expect("filters").filter(&cx, &state, &pod, node);
         }
     }
@@ -26,7 +26,7 @@ fn driver() -> Value {
     json!({"kind": "CSIDriver", "metadata": {"name": "csi.example.com"}, "spec": {"storageCapacity": true}})
 }
 
-/// What is left of a class in a zone.
+/// The remaining capacity of a class in a zone.
 fn left(name: &str, class: &str, zone: &str, capacity: &str) -> Value {
     json!({"kind": "CSIStorageCapacity", "metadata": {"name": name}, "storageClassName": class, "capacity": capacity,
            "nodeTopology": {"matchLabels": {"zone": zone}}})
@@ -42,9 +42,9 @@ fn the_more_is_left_for_new_volumes_the_better() {
     };
     // 5 of 20 and 5 of 100.
     assert_eq!(scores(Value::Null, with(rooms(), vec![made("c")]), &["c"]), [75, 95]);
-    // Two volumes come out of the same: 10 of 20 and 10 of 100.
+    // Two volumes share the capacity: 10 of 20 and 10 of 100.
     assert_eq!(scores(Value::Null, with(rooms(), vec![made("c"), made("d")]), &["c", "d"]), [50, 90]);
-    // Each of them fits, together they do not.
+    // Each of them fits alone, but not together.
     let tight =
         vec![driver(), left("a", "made", "a", "7Gi"), left("b", "made", "b", "10Gi"), made("c"), made("d")];
     assert_eq!(scores(Value::Null, tight, &["c", "d"]), [0, 0]);
@@ -57,17 +57,17 @@ fn the_more_is_left_for_new_volumes_the_better() {
         claim("d", json!({"storageClassName": "second"})),
     ];
     assert_eq!(scores(Value::Null, with(rooms(), more), &["c", "d"]), [38, 73]);
-    // A class for which nobody publishes what is left does not count.
+    // A class for which no capacity is published does not count.
     let more = vec![
         class("silent", "WaitForFirstConsumer", "other.example.com"),
         made("c"),
         claim("d", json!({"storageClassName": "silent"})),
     ];
     assert_eq!(scores(Value::Null, with(rooms(), more), &["c", "d"]), [75, 95]);
-    // Of several that fit the first by name is taken.
+    // Of several that fit, the first by name is taken.
     let more = vec![left("aa", "made", "a", "10Gi"), made("c")];
     assert_eq!(scores(Value::Null, with(rooms(), more), &["c"]), [75, 95]);
-    // Only the largest volume is told.
+    // Only the largest volume is published.
     let mut nothing_left = left("a", "made", "a", "1Gi");
     nothing_left["capacity"] = Value::Null;
     nothing_left["maximumVolumeSize"] = json!("50Gi");
@@ -80,12 +80,12 @@ fn volumes_that_exist_count_by_their_size_and_alone() {
     // 5 of 10 and 5 of 6 (83.3).
     let objects = || vec![small("a", 10), small("b", 6), claim("c", json!({}))];
     assert_eq!(scores(Value::Null, objects(), &["c"]), [50, 17]);
-    // Beside a volume that exists one that is made does not count.
+    // Beside an existing volume, one that is provisioned does not count.
     let mut more = objects();
     more.extend([driver(), left("a", "made", "a", "5Gi"), left("b", "made", "b", "5Gi")]);
     more.push(claim("d", json!({"storageClassName": "made"})));
     assert_eq!(scores(Value::Null, more, &["c", "d"]), [50, 17]);
-    // Sums of a class: 10 of 30 and nothing on b.
+    // Sums for a class: 10 of 30, and nothing on b.
     let more = vec![
         volume("v1", 10, in_zone("a")),
         volume("v2", 20, in_zone("a")),
@@ -93,7 +93,7 @@ fn volumes_that_exist_count_by_their_size_and_alone() {
         claim("d", json!({})),
     ];
     assert_eq!(scores(Value::Null, more, &["c", "d"]), [67, 0]);
-    // A class that is in the annotation alone is none to the score: the sums stay those of one class.
+    // A class given only in the annotation does not exist for the score: the sums are those of one class.
     let annotated = |name: &str, size: u32, class: &str| {
         let mut volume = volume(name, size, in_zone("a"));
         volume["metadata"]["annotations"] = json!({"volume.beta.kubernetes.io/storage-class": class});

@@ -1,4 +1,4 @@
-//! Extenders behind TLS. What is expected is what Go's client says to the same servers.
+//! Extenders behind TLS. The expected texts are what Go's client reports for the same servers.
 
 use super::super::http::Http;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -56,7 +56,8 @@ fn certificate(pem: &str) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(pem.as_bytes()).expect("one")
 }
 
-/// An extender with this certificate, which answers `{}`; with `clients` it asks for a certificate of theirs. Its address.
+/// An extender with this certificate, which answers `{}`; with `clients` it requires a client certificate from that authority. Returns its
+/// address.
 async fn serve(own: &Pair, clients: Option<&Authority>) -> String {
     let builder = ServerConfig::builder();
     let builder = match clients {
@@ -92,7 +93,7 @@ async fn serve(own: &Pair, clients: Option<&Authority>) -> String {
                         let _ = stream.write_all(answer).await;
                         let _ = stream.shutdown().await;
                     }
-                    // The other side gets to read why.
+                    // Lets the other side read the reason.
                     Err((_, mut connection)) => while let Ok(1..) = connection.read(&mut buffer).await {},
                 }
             });
@@ -112,7 +113,7 @@ async fn client(address: &str, enable_https: bool, tls: ExtenderTls) -> Result<H
     Http::new(&extender).await.map_err(|error| error.to_string())
 }
 
-/// The answer, or why there is none, without the URL.
+/// The answer, or the error without the URL.
 async fn said(http: &Http, address: &str) -> String {
     match http.post("filter", b"question".to_vec()).await {
         Ok(answer) => String::from_utf8_lossy(&answer).into_owned(),
@@ -161,7 +162,7 @@ async fn a_server_is_trusted_as_the_configuration_says() {
         (file(&other_file), STRANGER),
         (trusting(&own), "{}"),
         (trusting(&other), STRANGER),
-        // Data counts before files.
+        // Data takes precedence over files.
         (ExtenderTls { ca_file: other_file.clone(), ..trusting(&own) }, "{}"),
         (ExtenderTls { ca_file: own_file.clone(), ..trusting(&other) }, STRANGER),
         (ExtenderTls { insecure: true, ..ExtenderTls::default() }, "{}"),
@@ -170,7 +171,7 @@ async fn a_server_is_trusted_as_the_configuration_says() {
             assert_eq!(ask(&address, enable_https, tls.clone()).await, expected, "{enable_https} {tls:?}");
         }
     }
-    // Without an authority `enableHTTPS` trusts anyone, and nothing else does.
+    // Without an authority, `enableHTTPS` trusts any server; nothing else does.
     assert_eq!(ask(&address, true, ExtenderTls::default()).await, "{}");
     assert_ne!(ask(&address, false, ExtenderTls::default()).await, "{}");
     let both = ExtenderTls { insecure: true, ..trusting(&own) };
@@ -246,7 +247,7 @@ async fn a_client_certificate_is_shown_where_it_is_whole() {
         (none(), none(), cert_data.clone(), key_data.clone(), "{}"),
         (cert_file.clone(), none(), none(), key_data.clone(), "{}"),
         (none(), key_file.clone(), cert_data.clone(), none(), "{}"),
-        // A half is ignored, as by client-go.
+        // One half alone is ignored, as in client-go.
         (cert_file.clone(), none(), none(), none(), required),
         (none(), none(), none(), key_data.clone(), required),
         (
@@ -256,7 +257,7 @@ async fn a_client_certificate_is_shown_where_it_is_whole() {
             base64(&stranger.key),
             "remote error: tls: unknown certificate authority",
         ),
-        // Data counts before files.
+        // Data takes precedence over files.
         (cert_file.clone(), key_file.clone(), cert_data, key_data, "{}"),
     ] {
         let tls = ExtenderTls { cert_file, key_file, cert_data, key_data, ..trusting(&own) };
@@ -286,7 +287,7 @@ async fn a_client_certificate_in_files_is_renewed_with_them() {
     let at_tomorrow = client(&tomorrow, true, tls).await.expect("a client");
     assert_eq!(said(&at_today, &today).await, "{}");
     assert_eq!(said(&at_tomorrow, &tomorrow).await, "remote error: tls: unknown certificate authority");
-    // Only one of the two has been written yet: the last that fit each other are shown.
+    // Only one of the two has been written so far: the last matching pair is presented.
     put(&new.certificate, &old.key);
     assert_eq!(said(&at_today, &today).await, "{}");
     put(&new.certificate, &new.key);

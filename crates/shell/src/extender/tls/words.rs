@@ -1,16 +1,16 @@
-//! What went wrong with TLS, in the words of Go.
+//! TLS errors in Go's words.
 
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 
-/// Why there is no connection, where Go has a word for it.
+/// Why there is no connection, if Go has a wording for it.
 pub(in super::super) fn words(error: &Error) -> Option<String> {
     Some(match error {
         Error::InvalidCertificate(why) => {
             format!("tls: failed to verify certificate: x509: {}", certificate(why)?)
         }
         Error::AlertReceived(alert) => format!("remote error: tls: {}", alert_words(*alert)?),
-        // What came is no TLS.
+        // What arrived is not TLS.
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
             "http: server gave HTTP response to HTTPS client".to_owned()
         }
@@ -51,7 +51,7 @@ fn certificate(why: &CertificateError) -> Option<String> {
 
 fn for_others(expected: &ServerName<'_>, presented: &[String]) -> String {
     let wanted = expected.to_str();
-    // As rustls shows them.
+    // As rustls prints them.
     let names = |before: &str, after: &str| {
         let strip = |name: &String| Some(name.strip_prefix(before)?.strip_suffix(after)?.to_owned());
         presented.iter().filter_map(strip).collect::<Vec<_>>().join(", ")

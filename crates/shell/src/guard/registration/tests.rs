@@ -26,7 +26,7 @@ fn registration(
     (Registration { source, client_authority, caller, metrics: Metrics::new(), tls }, served)
 }
 
-/// An authority of client certificates, and a client's certificate and key.
+/// An authority for client certificates, and a client's certificate and key.
 fn client_of_an_authority() -> (String, [String; 2]) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -39,7 +39,7 @@ fn client_of_an_authority() -> (String, [String; 2]) {
     (authority, [certificate.pem(), own.serialize_pem()])
 }
 
-/// Whether a client comes in that trusts an authority, with a certificate of its own or none.
+/// Whether a client that trusts this authority is accepted, with its own certificate or none.
 async fn comes_in(served: &Arc<ServerConfig>, authority: &str, own: Option<&[String; 2]>) -> bool {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(authority.as_bytes()) {
@@ -60,7 +60,7 @@ async fn comes_in(served: &Arc<ServerConfig>, authority: &str, own: Option<&[Str
     let name = ServerName::try_from(NAME).expect("a name");
     let connector = TlsConnector::from(Arc::new(config));
     let acceptor = TlsAcceptor::from(Arc::clone(served));
-    // In TLS 1.3 the client is done before the server has judged its certificate.
+    // In TLS 1.3, the client has finished before the server has judged its certificate.
     let (client, server) = tokio::join!(connector.connect(name, client), acceptor.accept(server));
     client.is_ok() && server.is_ok()
 }
@@ -90,7 +90,7 @@ async fn a_certificate_in_files_is_read_again_and_only_clients_of_the_authority_
     assert!(comes_in(&config, &first.authority, Some(&client)).await);
     assert!(!comes_in(&config, &first.authority, None).await);
     assert!(!comes_in(&config, &first.authority, Some(&stranger)).await);
-    // Somebody renews it: half of that is nothing to serve with, and the first one stays.
+    // Something renews it: one half of the pair cannot be served with, so the first pair stays.
     write(folder.path(), "tls.crt", &second.certificate);
     registration.look(&mut state).await.expect_err("they do not fit");
     assert!(comes_in(&tls.borrow().clone().expect("served"), &first.authority, Some(&client)).await);
@@ -128,14 +128,15 @@ fn own() -> CertificateSource {
     }
 }
 
-/// The authorities that the API server knows.
+/// The authorities published to the API server.
 fn told(sandbox: &Sandbox) -> String {
     let found = sandbox.objects().get("validatingwebhookconfigurations", "", WEBHOOK).expect("registered");
     let bundle = found["webhooks"][0]["clientConfig"]["caBundle"].as_str().unwrap_or_default().to_owned();
     String::from_utf8(STANDARD.decode(bundle).expect("base64")).expect("PEM")
 }
 
-/// Another instance makes a new authority before this one has looked: until then it serves with a certificate of the old one.
+/// Another instance makes a new authority before this one has checked: until then, this one serves with a certificate from the old
+/// authority.
 #[tokio::test]
 async fn after_the_secret_was_deleted_the_old_authority_is_told_for_a_while() {
     let sandbox = registered().await;
@@ -171,7 +172,7 @@ async fn a_renewed_authority_goes_through_the_secret_to_the_api_server_before_it
     let old = Material::new(&names(), lives, now - 250 * 86400).expect("a name");
     sandbox.objects().create(secret("ns", "tls", None, &old)).expect("a valid Secret");
     let (registration, mut tls) = registration(sandbox.url().parse().expect("a URL"), own(), None);
-    // It was served with the old one until now.
+    // Until now it was serving with the old one.
     let old_config = server_config(&old.certificate, &old.key, None).expect("they fit");
     let served = Served { certificate: old.certificate.clone(), key: old.key.clone(), clients: None };
     let mut state = State { served: Some(served), ..State::default() };

@@ -75,7 +75,7 @@ impl Client {
         }
     }
 
-    /// The status of the answer to what is no review.
+    /// Posts something that is not a review; returns the status of the answer.
     async fn post(&mut self) -> StatusCode {
         let request = |uri: &str| Request::post(uri).body(Full::default()).expect("a request");
         let answer = match self {
@@ -122,7 +122,7 @@ async fn whoever_takes_all_connections_and_uses_none_does_not_keep_the_api_serve
     }
     assert_eq!(server.metrics.guard.connections_failed("displaced").get(), 2);
     assert!(kept.iter().all(|client| !client.is_closed()));
-    // Who was asked last stays: the last of the silent ones goes, and then the first of the kept.
+    // The connection used most recently stays: first the last of the silent ones goes, then the first of the kept ones.
     for protocol in PROTOCOLS {
         let mut client = server.open(protocol).await;
         assert_eq!(client.post().await, StatusCode::BAD_REQUEST);

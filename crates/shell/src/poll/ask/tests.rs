@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-/// An endpoint that answers with the token that it was shown; its URL, and a file with the authority of its certificate.
+/// An endpoint that answers with the token presented to it. Returns its URL, and a file with the authority for its certificate.
 async fn serve(folder: &std::path::Path) -> (String, PathBuf) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
@@ -29,7 +29,7 @@ async fn serve(folder: &std::path::Path) -> (String, PathBuf) {
     tokio::spawn(async move {
         let acceptor = TlsAcceptor::from(Arc::new(config));
         while let Ok((connection, _)) = listener.accept().await {
-            // Who does not trust the certificate goes.
+            // A client that does not trust the certificate disconnects.
             let Ok(mut stream) = acceptor.accept(connection).await else { continue };
             let (mut head, mut buffer) = (Vec::new(), [0; 1024]);
             while !head.windows(4).any(|end| end == b"\r\n\r\n") {
@@ -67,7 +67,7 @@ async fn https_is_asked_by_who_trusts_the_authority_and_with_the_token_of_the_mo
     std::fs::write(&token, "second").unwrap();
     assert_eq!(trusting.ask().await, Ok("\"second\"".to_owned()));
 
-    // The system trusts no such authority, and neither does one who has another.
+    // The system does not trust this authority, and neither does a client that has a different one.
     let other = folder.path().join("other");
     std::fs::create_dir(&other).unwrap();
     let (_, other) = serve(&other).await;

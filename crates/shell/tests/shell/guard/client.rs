@@ -1,4 +1,4 @@
-//! What an API server does with one connection to a guard.
+//! What an API server does on one connection to a guard.
 
 use super::{NAMESPACE, SERVICE, WEBHOOK};
 use base64::Engine;
@@ -33,7 +33,7 @@ pub struct Answer {
     pub body: Value,
 }
 
-/// The authority that the API server was told.
+/// The authority published to the API server.
 pub fn authority(sandbox: &Sandbox) -> String {
     let found = sandbox.objects().get("validatingwebhookconfigurations", "", WEBHOOK).expect("registered");
     let bundle = found["webhooks"][0]["clientConfig"]["caBundle"].as_str().expect("it was told").to_owned();
@@ -41,7 +41,7 @@ pub fn authority(sandbox: &Sandbox) -> String {
 }
 
 impl Client {
-    /// Opens it by HTTP/1.1 or 2.
+    /// Opens a connection with HTTP/1.1 or HTTP/2.
     pub async fn open(address: SocketAddr, authority: &str, is_http2: bool) -> Self {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(authority.as_bytes()) {

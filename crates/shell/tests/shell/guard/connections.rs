@@ -3,7 +3,7 @@
 use super::client::{Client, authority};
 use super::*;
 
-/// Gives the Lease to a candidate, whatever the one thinks that holds it.
+/// Gives the Lease to a candidate, whatever its current holder believes.
 fn give_lease_to(sandbox: &Sandbox, identity: &str) {
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
     let spec = json!({ "spec": { "holderIdentity": identity, "acquireTime": now, "renewTime": now, "leaseTransitions": 1 } });
@@ -35,7 +35,7 @@ async fn one_that_lives_on_without_the_lease_sends_everybody_to_the_one_that_dec
     give_lease_to(&sandbox, "second");
     until("the second decides", || second_metrics.guard.deciding.get() == 1).await;
     until("the first has closed what was kept", || kept.iter().all(Client::is_closed)).await;
-    // Whoever still comes to it is let through, and sent away.
+    // Requests that still reach it pass, and their connections are closed.
     let passed = "secondmate_guard_binds_total{scheduler=\"mate\",verdict=\"not-leading\"}";
     for is_http2 in [false, true] {
         let mut client = Client::open(first.address(), &authority, is_http2).await;
@@ -45,7 +45,7 @@ async fn one_that_lives_on_without_the_lease_sends_everybody_to_the_one_that_dec
         until("it is closed", || client.is_closed()).await;
     }
     assert_eq!(count(&first_metrics, passed), 2);
-    // Nor does it read for others what it does not know.
+    // Nor does it read pods that it does not know.
     let reads = sandbox.faults().inject(Target::of(Verb::Get, "pods"), Fault::InternalError, When::Always);
     let mut client = Client::open(first.address(), &authority, true).await;
     assert_eq!(client.ask("nobody", &node).await.body["response"]["allowed"], true);
@@ -61,7 +61,7 @@ async fn one_that_lives_on_without_the_lease_sends_everybody_to_the_one_that_dec
         count(&second_metrics, "secondmate_guard_binds_total{scheduler=\"\",verdict=\"malformed\"}"),
         1
     );
-    // What the first approved, or somebody bound who asked nobody, cannot be told apart now.
+    // What the first guard approved cannot now be told apart from what was bound without asking.
     let uid = |pod: &str| {
         let pod = sandbox.objects().get("pods", "default", pod).expect("it is there");
         pod["metadata"]["uid"].as_str().expect("text").to_owned()

@@ -1,4 +1,4 @@
-//! Who passes without a decision, as the API server and the metrics are told.
+//! What passes without a decision, as shown to the API server and in the metrics.
 
 use super::client::{Client, authority};
 use super::*;

@@ -1,6 +1,6 @@
-//! The form of profiles that `go tool pprof` reads: `proto/profile.proto` of github.com/google/pprof, as far as it is written here.
+//! The profile format that `go tool pprof` reads: the parts of `proto/profile.proto` from github.com/google/pprof that are written here.
 //!
-//! The library that takes the samples can write it too, at the price of building a protobuf compiler.
+//! The library that takes the samples can write it too, but that would require building a protobuf compiler.
 
 use pprof::Frames;
 use prost::Message;
@@ -20,7 +20,7 @@ struct Sample {
     /// Innermost first.
     #[prost(uint64, repeated, tag = "1")]
     locations: Vec<u64>,
-    /// How often it was met, and the processor time that this stands for, in nanoseconds.
+    /// How often it was seen, and the CPU time that this represents, in nanoseconds.
     #[prost(int64, repeated, tag = "2")]
     values: Vec<i64>,
     #[prost(message, repeated, tag = "3")]
@@ -63,7 +63,7 @@ struct Function {
     file: i64,
 }
 
-/// Texts are positions in `strings`, whose first is empty. Locations and functions count from 1.
+/// Texts are indices into `strings`, whose first entry is empty. Locations and functions are numbered from 1.
 #[derive(Clone, PartialEq, Message)]
 struct Profile {
     #[prost(message, repeated, tag = "1")]
@@ -86,7 +86,7 @@ struct Profile {
     period: i64,
 }
 
-/// Texts, each once.
+/// Texts, without duplicates.
 #[derive(Default)]
 struct Strings {
     positions: BTreeMap<String, i64>,
@@ -118,11 +118,11 @@ impl Strings {
 pub(super) struct Taken {
     pub since: SystemTime,
     pub lasted: Duration,
-    /// Samples a second of processor time.
+    /// Samples per second of CPU time.
     pub frequency: i32,
 }
 
-/// Stacks, and how often each was met, in that form.
+/// Encodes stacks, with how often each was seen, in this format.
 pub(super) fn encode(stacks: &HashMap<Frames, isize>, taken: &Taken) -> Vec<u8> {
     let mut strings = Strings::default();
     let mut value_type =
@@ -131,7 +131,7 @@ pub(super) fn encode(stacks: &HashMap<Frames, isize>, taken: &Taken) -> Vec<u8> 
     let thread = strings.position("thread");
     let period = 1_000_000_000 / i64::from(taken.frequency);
 
-    // A function is one location: where in it the sample was taken is not told without line tables.
+    // A function is one location: without line tables, it is not known where in it the sample was taken.
     let mut known: BTreeMap<String, u64> = BTreeMap::new();
     let (mut functions, mut locations, mut samples) = (Vec::new(), Vec::new(), Vec::new());
     for (stack, met) in stacks {

@@ -1,4 +1,4 @@
-//! What upstream's guests say: of each, at each extension point at which it has something to say, what upstream's own tests expect of it.
+//! The answers of upstream's guests: for each guest and each extension point at which it does something, what upstream's own tests expect.
 
 use super::super::calls::NoFilters;
 use super::super::{context, node};
@@ -14,7 +14,7 @@ use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Where all guests act that are made with `plugin.Set`.
+/// The extension points of all guests made with `plugin.Set`.
 const EVERYWHERE: &[&str] = &[
     "preFilter",
     "filter",
@@ -28,7 +28,7 @@ const EVERYWHERE: &[&str] = &[
     "postBind",
 ];
 
-/// The extension points of each guest, by the end of its path; secondmate's order is another one.
+/// The extension points of each guest, by the end of its path; secondmate's order differs.
 const POINTS: &[(&str, &[&str])] = &[
     ("examples/nodenumber/main.wasm", EVERYWHERE),
     ("examples/advanced/main.wasm", &["preFilter", "preScore", "score"]),
@@ -92,7 +92,7 @@ fn upstreams_guests_act_where_they_say() {
     assert_eq!(known, POINTS.len(), "of {} files", files.len());
 }
 
-/// The pod of upstream's tests; its name and node are those that are given.
+/// The pod of upstream's tests, with the given name and node.
 fn pod(name: &str, node: &str) -> Arc<Pod> {
     let text = json!({
         "metadata": {"name": name, "namespace": "test", "uid": "384900cd-dc7b-41ec-837e-9c4c1762363e"},
@@ -121,7 +121,7 @@ impl Cycle {
         Self { plugin, snapshot: Snapshot::new(nodes, Objects::default()), pod, state }
     }
 
-    /// What the guest says when this export is asked about this node.
+    /// The guest's answer when this export is called for this node.
     fn ask(&mut self, export: &str, on: &str) -> String {
         let Self { plugin, snapshot, pod, state } = self;
         let (cx, plugin, name, on) = (context(snapshot), Arc::clone(plugin), Atom::new(on), node(on));
@@ -140,7 +140,7 @@ impl Cycle {
                 })
             }
             "postfilter" => {
-                // The node is at fault, unless its name is good.
+                // The node has been rejected, unless its name starts with `good`.
                 let mut statuses = NodeStatuses::new(Status::unresolvable("not looked at"));
                 let good = name.as_str().starts_with("good");
                 let verdict = if good { Status::SUCCESS } else { Status::unschedulable("full") };
@@ -192,7 +192,7 @@ impl Cycle {
     }
 }
 
-/// Guest, its mode, the pod's node, an export, a node, and what the guest says.
+/// Guest, its mode, the pod's node, an export, a node, and the guest's answer.
 type Case = (&'static str, &'static str, &'static str, &'static str, &'static str, &'static str);
 
 /// From upstream's `plugin_test.go` and the guests' sources.
@@ -239,7 +239,7 @@ const CASES: &[Case] = &[
     ("permit", "none", "", "permit", "wait", "Wait: name is wait 10s"),
     ("reserve", "none", "good-node", "reserve", "good", "Success"),
     ("reserve", "none", "good-node", "reserve", "bad", "Error: name is bad"),
-    // It panics where it has not reserved; nobody can fail for it any more.
+    // It panics if it has not reserved; nothing can fail because of that any more.
     ("reserve", "none", "good-node", "unreserve", "good", "Success"),
     ("bind", "preBind", "good-node", "prebind", "good", "Success"),
     ("bind", "preBind", "good-node", "prebind", "bad", "Error: name is bad"),
@@ -272,7 +272,7 @@ fn upstreams_guests_say_what_upstreams_tests_expect() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// It panics wherever the pod or what it has remembered is not that of the cycle.
+/// It panics whenever the pod, or what it has remembered, is not that of the cycle.
 #[test]
 fn upstreams_guest_finds_its_state_through_two_whole_cycles() {
     let Some(folder) = upstream("conformance: state") else { return };
@@ -280,7 +280,7 @@ fn upstreams_guest_finds_its_state_through_two_whole_cycles() {
     for events in ["0", "1", "2"] {
         let file = folder.join("guest/testdata/cyclestate/main.wasm");
         let plugin = load(&guests, &file, &json!({"Args": ["test", events]})).expect("a guest");
-        // Without any of its own a guest is told of everything.
+        // Without any events of its own, a guest gets all of them.
         let expected = if events == "0" { 6 } else { events.parse().expect("a number") };
         assert_eq!(plugin.events().len(), expected);
         for name in ["first", "second"] {
@@ -314,7 +314,7 @@ fn upstreams_guest_finds_its_state_through_two_whole_cycles() {
     }
 }
 
-/// Scores of the nodes in one cycle.
+/// The scores of the nodes in one cycle.
 fn scores(guests: &Guests, file: &Path, of: &Arc<Pod>, nodes: Vec<Arc<NodeInfo>>) -> Vec<String> {
     let plugin = load(guests, file, &json!({})).expect("a guest");
     let names: Vec<String> = nodes.iter().map(|node| node.name().to_string()).collect();
@@ -331,14 +331,15 @@ fn upstreams_examples_score() {
     let Some(folder) = upstream("conformance: examples") else { return };
     let guests = guests();
     let nodes = || vec![node("glad8"), node("glad9")];
-    // One reads the pod's name, the other one the node that it names.
+    // One reads the pod's name, the other the node that the pod names.
     for (file, pod) in [
         ("internal/e2e/scheduler_perf/wasm/nodenumber/main.wasm", pod("pod8", "happy9")),
         ("examples/advanced/main.wasm", pod("pod9", "happy8")),
     ] {
         assert_eq!(scores(&guests, &folder.join(file), &pod, nodes()), ["10", "0"], "{file}");
     }
-    // The image is on two nodes of three. Upstream's guest loses the nodes after the first score of a cycle, so each has one of its own.
+    // The image is on two of three nodes. Upstream's guest loses the nodes after the first score of a cycle, so each node gets its own
+    // cycle.
     let with_images = |name: &str, images: &[(Atom, ImageState)]| {
         let mut node = NodeInfo::clone(&node(name));
         node.set_images(Arc::from(images));
@@ -381,7 +382,7 @@ fn upstreams_guests_that_panic_fail_what_they_are_asked_and_nothing_else() {
         let said = cycle.ask(export, "a");
         let expected = format!("Error: wasm: {export} error: panic!");
         assert!(said.starts_with(&expected) && said.ends_with(more), "{guest}: {said}");
-        // The instance was replaced: the next one fails in the same way, not in another.
+        // The instance was replaced: the next one fails in the same way, not differently.
         let mut next = Cycle::new(&plugin, pod("q", ""), vec![node("a")]);
         assert_eq!(next.ask(export, "a"), said, "{guest}");
     }
@@ -392,7 +393,7 @@ fn upstreams_guests_that_panic_fail_what_they_are_asked_and_nothing_else() {
     let plugin = load(&guests, &file, &json!({"guestConfig": "hello"})).expect("a guest");
     let said = Cycle::new(&plugin, pod("p", ""), vec![node("a")]).ask("prefilter", "");
     assert!(said.starts_with("Error: wasm: prefilter error: hello"), "{said}");
-    // Whoever leaves the verdict to a global has it at zero.
+    // A guest that leaves its verdict in a global finds it at zero.
     for guest in
         ["prefilter", "filter", "prescore", "score", "reserve", "permit", "prebind", "bind", "postbind"]
     {
