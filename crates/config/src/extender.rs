@@ -238,14 +238,14 @@ fn is_base64(text: &str) -> bool {
         && data.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/')
 }
 
-/// Whether its URL is one that a client for HTTP can be made for.
+/// Whether an HTTP client can be made for its URL.
 fn has_url(extender: &Extender) -> bool {
     let url = extender.bare_url().parse::<Uri>();
     url.is_ok_and(|url| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some())
 }
 
-/// kube-scheduler's rules for `extenders`, and one more: each has a URL and a server name that can be used. kube-scheduler starts without
-/// them, and each call fails.
+/// kube-scheduler's rules for `extenders`, and one more: each must have a usable URL and server name. kube-scheduler starts without them,
+/// and each call fails.
 pub(crate) fn validate(extenders: &[Extender], path: &Path, problems: &Problems) {
     let mut managed: Vec<&str> = Vec::new();
     for (index, extender) in extenders.iter().enumerate() {

@@ -26,7 +26,7 @@ const FILES: [(&str, &str); 8] = [
     (".dockerignore", include_str!("new_plugin/template/dockerignore.txt")),
 ];
 
-/// The keywords of Rust, those that it keeps for later included, as the reference lists them for the edition of the template.
+/// The keywords of Rust, including reserved ones, as the reference lists them for the edition of the template.
 const KEYWORDS: [&str; 51] = [
     "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do", "dyn",
     "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop",
@@ -35,7 +35,7 @@ const KEYWORDS: [&str; 51] = [
     "where", "while", "yield",
 ];
 
-/// Crates that the new one is built with, and folders that cargo makes beside its program.
+/// Crates that the new one is built with, and folders that cargo creates beside its program.
 const TAKEN: [&str; 14] = [
     "secondmate",
     "secondmate-framework",
@@ -118,7 +118,7 @@ impl Names {
         })
     }
 
-    /// Whether a crate and a type can be called so, beside what stands in the files.
+    /// Whether a crate and a type can have this name, given the contents of the files.
     fn check(&self) -> Result<()> {
         let Self { plugin, package, library } = self;
         ensure!(
@@ -137,7 +137,7 @@ impl Names {
     }
 }
 
-/// Whether the code of a template has this word. Comments do not count, and neither does the place of the plugin's name.
+/// Whether the code of a template has this word. Comments do not count, and neither does the placeholder of the plugin's name.
 fn uses(template: &str, word: &str) -> bool {
     let text = template.replace("@Name@", "");
     let code = text.lines().filter_map(|line| line.split("//").next());
@@ -243,14 +243,14 @@ mod tests {
         for taken in ["tokio", "secondmate_framework", "deps"] {
             assert!(check(taken).is_err(), "{taken}");
         }
-        // Imported, defined, and taken for granted.
+        // Imported, defined, and in the prelude.
         let names =
             ["status", "score", "pod", "atom", "context", "arguments", "plugin-error", "arc", "exit-code"];
         for used in names.into_iter().chain(["option", "result", "string", "vec", "default", "deserialize"]) {
             let refused = check(used).expect_err(used);
             assert!(refused.contains(&format!("choose another name, such as my-{used}")), "{refused}");
         }
-        // Words of comments, the place of the name itself, and a keyword among others.
+        // Words in comments, the placeholder of the name itself, and a keyword as part of a longer name.
         for free in ["labels", "name", "lib", "green-nodes", "match-type", "my-status", "my-type"] {
             assert_eq!(check(free), Ok(()), "{free}");
         }

@@ -33,7 +33,7 @@ const COMMANDS: [&str; 13] = [
     "man",
 ];
 
-/// The words of each command, commands of commands included.
+/// The words of each command, including subcommands.
 fn all_commands() -> Result<Vec<Vec<String>>> {
     let mut found: Vec<Vec<String>> = COMMANDS.iter().map(|command| vec![(*command).to_owned()]).collect();
     let mut next = 0;
@@ -42,7 +42,7 @@ fn all_commands() -> Result<Vec<Vec<String>>> {
         let help = help(&command, "-h")?;
         let Some((_, list)) = help.split_once("\nCommands:\n") else { continue };
         for line in list.lines().take_while(|line| !line.is_empty()) {
-            // What a command does goes on in lines that are indented further.
+            // The description of a command continues in lines that are indented further.
             let name = line.strip_prefix("  ").and_then(|line| line.split(' ').next()).unwrap_or_default();
             if !name.is_empty() && name != "help" {
                 found.push(command.iter().cloned().chain([name.to_owned()]).collect());
@@ -58,7 +58,7 @@ fn help(command: &[String], flag: &str) -> Result<String> {
     stdout(&arguments, &[("COLUMNS", "80")])
 }
 
-/// What all commands share stands below what the command is about.
+/// The options that all commands share come after the command's own.
 #[test]
 fn options_of_the_log_come_after_the_commands_own() -> Result<()> {
     for command in ["run", "explain", "doctor", "playground"] {
@@ -73,7 +73,7 @@ fn options_of_the_log_come_after_the_commands_own() -> Result<()> {
     Ok(())
 }
 
-/// A reason stands before what to do about it, and nothing stands twice.
+/// A reason comes before its remedy, and nothing is repeated.
 #[test]
 fn what_is_not_there_is_told_in_one_line() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -117,7 +117,7 @@ fn every_help_has_examples_and_fits_the_terminal() -> Result<()> {
         for command in all_commands()?.into_iter().chain([Vec::new()]) {
             let text = help(&command, flag)?;
             assert!(text.contains("\nExamples:\n"), "{command:?}:\n{text}");
-            // The line of usage is one word after the other, and is not wrapped.
+            // The usage line is not wrapped.
             let long: Vec<&str> = text
                 .lines()
                 .filter(|line| line.chars().count() > 80 && !line.starts_with("Usage:"))
@@ -128,7 +128,7 @@ fn every_help_has_examples_and_fits_the_terminal() -> Result<()> {
     Ok(())
 }
 
-/// As they stand there on a terminal of 80 columns: what is wrapped is no command any more.
+/// As shown on a terminal of 80 columns: a wrapped example would no longer be a valid command.
 #[test]
 fn examples_are_understood() -> Result<()> {
     for command in all_commands()? {
@@ -165,7 +165,7 @@ fn verbosity_is_offered_where_there_is_a_log() -> Result<()> {
     Ok(())
 }
 
-/// What was called otherwise once, and what one thing is called in two commands.
+/// Former spellings, and different names for the same thing in two commands.
 #[test]
 fn other_spellings_are_understood() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -250,7 +250,7 @@ fn the_manual_has_a_page_for_each_command() -> Result<()> {
         let text = std::fs::read_to_string(pages.join(format!("{name}.1")))?;
         assert!(text.contains(".SH SYNOPSIS") && text.contains(".SH EXAMPLES\n.nf\n"), "{name}: {text}");
         assert!(!text.contains(".SH EXTRA"), "{name}: {text}");
-        // Every page that one refers to is written.
+        // Every page that is referred to is written.
         let plain = text.replace("\\-", "-");
         for page in plain.split("(1)").collect::<Vec<_>>().split_last().map_or(&[][..], |(_, pages)| pages) {
             let page = page.rsplit(char::is_whitespace).next().unwrap_or_default();
@@ -267,7 +267,7 @@ fn the_manual_has_a_page_for_each_command() -> Result<()> {
     Ok(())
 }
 
-/// A file of objects is `-f` wherever one is taken.
+/// A file of objects is `-f` wherever one is accepted.
 #[test]
 fn files_are_named_alike_everywhere() -> Result<()> {
     for command in ["explain", "playground"] {
@@ -282,7 +282,7 @@ fn files_are_named_alike_everywhere() -> Result<()> {
     Ok(())
 }
 
-/// `-v` as in kube-scheduler, however it is written; libraries are not heard.
+/// `-v` as in kube-scheduler, in all spellings; libraries do not log.
 #[test]
 fn verbosity() -> Result<()> {
     let logged = |arguments: &[&str], variables: &[(&str, &str)]| -> Result<Vec<(String, String)>> {

@@ -1,4 +1,4 @@
-//! `secondmate doctor`, from the command line: what it prints, and how it ends.
+//! `secondmate doctor`, from the command line: its output and its exit codes.
 
 use anyhow::{Context, Result};
 use secondmate_sandbox::{Options, Sandbox};

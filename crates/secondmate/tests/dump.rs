@@ -1,4 +1,4 @@
-//! `secondmate dump` and `explain` of a live cluster: what is dumped is all that the answer needs, and nothing that is secret.
+//! `secondmate dump` and `explain` with a live cluster: the dump has everything that the answer needs, and no secrets.
 
 use anyhow::{Context, Result, ensure};
 use secondmate_sandbox::{KubeletOptions, NodeShape, Options, Sandbox};
@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// More than a page of a list holds.
+/// More than fits into a page of a list.
 const ASSIGNED: usize = 620;
 
 /// Runs the program; returns standard output and standard error.
@@ -35,7 +35,7 @@ fn program() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_secondmate"))
 }
 
-/// A cluster with something of most kinds in it; nobody schedules.
+/// A cluster with objects of most kinds; nobody schedules.
 async fn cluster() -> Result<Sandbox> {
     let sandbox =
         Sandbox::start(Options { kubelets: KubeletOptions::default(), ..Options::default() }).await?;
@@ -140,7 +140,7 @@ fn kubeconfig(folder: &Path, server: &str) -> Result<String> {
     Ok(path.display().to_string())
 }
 
-/// What an answer says whatever the names are: result, the totals of the nodes and their reasons, sorted.
+/// The parts of an answer that do not depend on names: the result, the node totals and their reasons, sorted.
 fn shape(line: &str) -> Result<Value> {
     let answer: Value = serde_json::from_str(line)?;
     let nodes = answer["nodes"].as_object().context("nodes")?.values();
@@ -180,12 +180,12 @@ async fn a_dump_gives_the_same_answers_as_the_cluster_and_holds_no_secrets() -> 
         assert_eq!(shape(redacted)?, shape(live)?);
     }
 
-    // As a plugin of kubectl, about one pod, whose scheduler is found.
+    // As a kubectl plugin, for one pod, whose scheduler is found.
     let plugin = folder.path().join("kubectl-secondmate");
     std::os::unix::fs::symlink(program(), &plugin)?;
     let (table, _) = ask(&plugin, &[&["explain", "-n", "acme", "plain"][..], &there].concat(), "")?;
     assert!(table.starts_with("acme/plain (acme-scheduler): fits on 5 of 8 nodes\n"), "{table}");
-    // The namespace is the context's, where none is given.
+    // Without a given namespace, it is the context's.
     let of = |arguments: &[&str], context: &str| {
         let there = ["--kubeconfig", kubeconfig.as_str(), "--context", context];
         ask(&plugin, &[&["explain", "plain"][..], arguments, &there].concat(), "")
@@ -198,8 +198,8 @@ async fn a_dump_gives_the_same_answers_as_the_cluster_and_holds_no_secrets() -> 
     Ok(())
 }
 
-/// A server whose answers are those of another, but for a text, which is replaced by one of the same length: the other stores nothing that
-/// cannot be read.
+/// A server that returns the responses of another, with a text replaced by one of the same length: the other server does not store
+/// anything undecodable.
 async fn altered(url: String, text: &'static str, by: &'static str) -> Result<String> {
     assert_eq!(text.len(), by.len());
     let server = url.strip_prefix("http://").context("an address")?.to_owned();
@@ -230,7 +230,7 @@ async fn altered(url: String, text: &'static str, by: &'static str) -> Result<St
     Ok(format!("http://{address}"))
 }
 
-/// As the scheduler does, whose watch leaves such an object out and says so; a file is refused.
+/// Like the scheduler, whose watch leaves out such an object and says so; a file is rejected.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn objects_of_a_live_cluster_that_cannot_be_read_are_left_out() -> Result<()> {
     let folder = tempfile::tempdir()?;

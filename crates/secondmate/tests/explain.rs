@@ -1,4 +1,4 @@
-//! `secondmate explain`, from the command line: what is asked, what is answered, and what is refused.
+//! `secondmate explain`, from the command line: questions, answers, and what is rejected.
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
@@ -53,7 +53,7 @@ fn explain(arguments: &[&str], input: &str) -> Output {
         .spawn()
         .expect("the program starts");
     let mut stdin = child.stdin.take().expect("a pipe");
-    // A program that refuses its options reads nothing.
+    // A program that rejects its options reads nothing.
     let _ = stdin.write_all(input.as_bytes());
     drop(stdin);
     child.wait_with_output().expect("the program ends")
@@ -127,7 +127,7 @@ fn one_pod_may_be_asked_about_and_another_profile() {
     let (lines, _) = answer(&["--from", "-", "-o", "json", "--pod", "default/web-2"], CLUSTER);
     assert_eq!(lines.lines().count(), 1);
     assert!(lines.starts_with(r#"{"pod":"default/web-2","#), "{lines}");
-    // Without a namespace it is in `default`, and the scheduler that is asked is the pod's own.
+    // Without a namespace it is in `default`, and the scheduler is the pod's own.
     let (lines, _) = answer(&["--from", "-", "-o", "json", "foreign", "--pod", "web-1"], CLUSTER);
     assert!(lines.starts_with(r#"{"pod":"default/web-1","profile":"my-scheduler","#), "{lines}");
     assert!(lines.contains(r#"{"pod":"default/foreign","profile":"other","#), "{lines}");
@@ -144,7 +144,7 @@ fn one_pod_may_be_asked_about_and_another_profile() {
     );
 }
 
-/// It has the only node that it fits on to itself: were it left there, there would be no room for it.
+/// The pod fills the only node on which it fits: if it were left there, there would be no room for it.
 #[test]
 fn a_pod_that_is_on_a_node_is_asked_as_if_it_were_not() {
     let (out, errors) = answer(&["-f", "-", "low-1", "-o", "json"], CLUSTER);
@@ -222,7 +222,7 @@ fn what_cannot_be_answered_says_why_and_what_to_do() {
     assert!(message.starts_with("error: standard input: line 2: not valid YAML: "), "{message}");
 }
 
-/// The nodes that are best for each pod, and whom preemption would evict, by the pod's name.
+/// The best nodes for each pod, and the pods that preemption would evict, by the pod's name.
 fn placed(arguments: &[&str], input: &str) -> (Vec<String>, String) {
     let (lines, remarks) = answer(&[&["--from", "-", "-o", "json"], arguments].concat(), input);
     let told = lines.lines().map(|line| {

@@ -1,4 +1,4 @@
-//! HTTP extenders in `explain`: asked as the scheduler asks them, recorded, and replayed.
+//! HTTP extenders in `explain`: called as the scheduler calls them, recorded, and replayed.
 
 mod support;
 
@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use support::{Killed, free_address, until};
 
-/// An extender that answers as it is told. It remembers what it was asked.
+/// An extender with configurable answers. It remembers its calls.
 struct Server {
     url: String,
     asked: Arc<Mutex<Vec<(String, Value)>>>,
@@ -95,7 +95,7 @@ const CLUSTER: &str = r#"
 {apiVersion: v1, kind: Pod, metadata: {name: x, uid: x}, spec: {nodeName: n4, schedulerName: mine, containers: [{name: c, resources: {requests: {cpu: 1}}}]}}
 "#;
 
-/// Rejects n1 with a reason and n2 without one, scores the node that the pod wishes, and leaves n3 for preemption.
+/// Rejects n1 with a reason and n2 without one, scores the node that the pod wants, and leaves n3 for preemption.
 fn choosy(verb: &str, body: &Value) -> Value {
     match verb {
         "filter" => json!({ "NodeNames": ["n3", "n4"], "FailedNodes": {"n1": "no such device"} }),
@@ -225,7 +225,7 @@ fn an_extender_that_cannot_be_reached_is_told() {
         "{table}"
     );
     assert!(remarks.contains("1 of 1 calls failed"), "{remarks}");
-    // A pod that does not concern it is explained without a call.
+    // A pod that the extender is not interested in is explained without a call.
     let (_, remarks) = ask("filterVerb: filter, managedResources: [{name: example.com/gpu}]", &[]);
     assert!(!remarks.contains("extender"), "{remarks}");
 }
@@ -261,7 +261,7 @@ async fn the_answer_is_the_schedulers_and_so_are_the_questions() -> Result<()> {
     until("the pod has its event", || Ok(message().is_some()))
         .await
         .with_context(|| std::fs::read_to_string(path("log")).unwrap_or_default())?;
-    // It asks no more.
+    // It does not call the extender any more.
     drop(scheduler);
     let by_scheduler = server.take_asked();
     let output = explain(folder.path(), &["--kubeconfig", "kubeconfig", "-o", "json"]);
@@ -270,7 +270,7 @@ async fn the_answer_is_the_schedulers_and_so_are_the_questions() -> Result<()> {
     assert_eq!(answer["message"].as_str().map(str::to_owned), message());
     let by_explain = server.take_asked();
     ensure!(by_explain.len() == 1 && !by_scheduler.is_empty(), "{by_explain:?} {by_scheduler:?}");
-    // What has changed since is that the scheduler has told why the pod waits.
+    // Since then, the scheduler has reported why the pod is pending.
     let question = |(verb, body): &(String, Value)| {
         let mut body = body.clone();
         body["Pod"]["status"] = Value::Null;

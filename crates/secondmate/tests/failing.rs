@@ -1,7 +1,7 @@
-//! A task that fails ends the process: it says which one it was and gives the Lease up.
+//! A failing task ends the process, which says which task it was and releases the Lease.
 //!
-//! The program is this file: `secondmate run` with a plugin of which a value panics when it is dropped. No guard of plugins is there at
-//! that moment, so it is the scheduling thread that panics.
+//! The program is this file: `secondmate run` with a plugin with a value that panics when it is dropped. At that moment, no panic guard for
+//! plugins is active, so the scheduling thread itself panics.
 
 mod support;
 
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     if first == "run" {
         return App::new().plugin("Brittle", |_, _| Ok(Arc::new(Brittle))).main();
     }
-    // As other tests answer: to a part of the name, and to a list.
+    // As in other tests: responds to a part of the name, and to a list request.
     if first == "--list" || !(first.starts_with('-') || NAME.contains(&first)) {
         return ExitCode::SUCCESS;
     }

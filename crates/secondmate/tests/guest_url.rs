@@ -1,4 +1,4 @@
-//! Guests from where their `guestURL` says, over TLS.
+//! Guests loaded from their `guestURL`, over TLS.
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::json;
@@ -16,7 +16,7 @@ use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 const GUEST: &str =
     r#"(module (memory (export "memory") 1) (func (export "filter") (result i32) (i32.const 0)))"#;
 
-/// A server whose certificate is of an authority of its own, and the file with that authority.
+/// A server with a certificate from its own authority, and the file with that authority.
 async fn serve(folder: &Path, guest: Vec<u8>) -> (String, PathBuf) {
     let mut authority = CertificateParams::new(Vec::new()).expect("no names");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -43,7 +43,7 @@ async fn serve(folder: &Path, guest: Vec<u8>) -> (String, PathBuf) {
         while let Ok((connection, _)) = listener.accept().await {
             let (acceptor, guest) = (acceptor.clone(), guest.clone());
             tokio::spawn(async move {
-                // Who does not trust the certificate goes.
+                // A client that does not trust the certificate disconnects.
                 let Ok(mut stream) = acceptor.accept(connection).await else { return };
                 let (mut request, mut buffer) = (Vec::new(), [0; 4096]);
                 while !request.ends_with(b"\r\n\r\n") {
@@ -105,7 +105,7 @@ async fn a_guest_is_loaded_over_https_from_a_server_that_is_trusted() {
             .args(["config", "check"])
             .arg(file)
             .env("SECONDMATE_GUEST_CACHE", folder.path().join("cache"));
-        // Without authorities of the machine, which a machine may not have.
+        // Without the machine's authorities, which a machine may not have.
         let nobody = folder.path().join("config.json");
         command.env("SSL_CERT_FILE", trusted.unwrap_or(&nobody)).env_remove("SSL_CERT_DIR");
         let output = command.output().expect("the program starts");

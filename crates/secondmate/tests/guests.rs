@@ -33,8 +33,8 @@ const CLUSTER: &str = r#"
 {apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {schedulerName: mine, containers: [{name: c}]}}
 "#;
 
-/// Breaks in its filter, in a way that the letter behind `~~` anywhere in the pod says: `l` loops, `g` grows and stores beyond that, `t` traps,
-/// `w` has the host write outside.
+/// Fails in its filter, in a way that is given by the letter after `~~` anywhere in the pod: `l` loops, `g` grows and stores beyond that, `t`
+/// traps, `w` makes the host write outside.
 const FAULTY: &str = r#"(module
     (import "k8s.io/scheduler" "currentPod" (func $pod (param i32 i32) (result i32)))
     (memory (export "memory") 1)
@@ -314,7 +314,7 @@ extenders:
         assert!(problems.iter().any(|problem| problem.starts_with(part)), "{part}\n{told}");
     }
     assert_eq!(problems.len(), expected.len(), "{told}");
-    // Whatever starts a scheduler, or explains, says the same.
+    // Everything that starts a scheduler, or explains, says the same.
     let of = |text: &str| text[text.find("the configuration has").expect("told")..].trim().to_owned();
     assert_eq!(of(&run(&["run", "--config", "config.yaml"])), of(&told));
     std::fs::write(path("cluster.yaml"), CLUSTER).expect("ours");
@@ -386,7 +386,7 @@ async fn a_guest_that_breaks_fails_its_pods_attempts_with_an_event_and_nothing_e
     });
     assert!(failures.is_some_and(|count| count.parse().is_ok_and(|count: u64| count >= 4)), "{failures:?}");
 
-    // The pods that it failed for are tried again, and bound once it breaks no more.
+    // The pods for which it failed are retried, and bound once it no longer fails.
     for (name, ..) in faulty {
         let change = json!({"metadata": {"annotations": {"example.com/guest": ""}}});
         sandbox

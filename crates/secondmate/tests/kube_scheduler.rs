@@ -1,4 +1,4 @@
-//! The command line of the real kube-scheduler is the judge of ours.
+//! Our command line, compared with that of the real kube-scheduler.
 
 mod support;
 
@@ -14,7 +14,7 @@ fn help(program: &Path, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// The long names of the flags that a help lists.
+/// The long names of the flags in a help text.
 fn flags(help: &str) -> BTreeSet<String> {
     let flag = |line: &str| {
         let line = line.trim_start();
@@ -45,7 +45,7 @@ fn flags_and_feature_gates_are_those_of_the_real_kube_scheduler() -> Result<()> 
     let ours = help(Path::new(env!("CARGO_BIN_EXE_secondmate")), &["kube-scheduler"])?;
     let (mut expected, found) = (flags(&theirs), flags(&ours));
     assert!(expected.len() > 60, "{expected:?}");
-    // Ours spell it out; `--v` is an alias of it, see the help of -v.
+    // Ours is spelled out; `--v` is an alias of it, see the help of -v.
     assert!(expected.remove("v") && ours.contains("[alias: --v]"), "{ours}");
     expected.extend(["verbosity", "log-format"].map(str::to_owned));
     assert_eq!(found, expected);
@@ -62,7 +62,7 @@ fn flags_and_feature_gates_are_those_of_the_real_kube_scheduler() -> Result<()> 
         })
         .collect();
     let gates = theirs.lines().filter_map(|line| line.trim_start().strip_prefix("kube:"));
-    // Some have another default when a least version is given.
+    // Some have another default if a minimum version is given.
     let of_help: BTreeSet<String> =
         gates.map(|gate| gate.split(", or ").next().unwrap_or(gate).to_owned()).collect();
     assert_eq!(of_table, of_help);
@@ -90,7 +90,7 @@ fn the_configuration_is_written_as_a_file_that_starts_it_again() -> Result<()> {
     let config = format!("--config={}", first.display());
     assert_eq!(write(&[&config], &second)?, one);
 
-    // With an extender's certificates and credentials, as without them others would be asked, or nobody be verified.
+    // With an extender's certificates and credentials, since without them a different server would be called, or none be verified.
     let given = folder.path().join("given.yaml");
     std::fs::write(
         &given,

@@ -1,4 +1,4 @@
-//! Standard error that is closed, full, or read by nobody costs lines of the log, and nothing else.
+//! If standard error is closed, full or not read, log lines are lost, and nothing else.
 
 mod support;
 
@@ -12,10 +12,10 @@ use std::time::Instant;
 use support::{Killed, PATIENCE, until_ended};
 
 const PODS: usize = 300;
-/// Enough that a pipe and the queue of lines are full: some 5 KiB are logged about each.
+/// Enough to fill a pipe and the queue of lines: some 5 KiB are logged about each.
 const MANY_PODS: usize = 3000;
 
-/// A playground that logs all it can.
+/// A playground that logs everything it can.
 fn playground(pods: usize, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_secondmate"));
     command.args(["playground", "--nodes", "100", "-o", "json", "--pods", &pods.to_string()]).args(arguments);
@@ -23,7 +23,7 @@ fn playground(pods: usize, arguments: &[&str]) -> Command {
     command
 }
 
-/// It ends well and has bound all pods.
+/// It succeeds and has bound all pods.
 fn assert_all_bound(child: Child) -> Result<()> {
     let mut child = Killed(child);
     let mut stdout = child.stdout.take().context("it is piped")?;
@@ -57,7 +57,7 @@ fn standard_error_that_is_closed() -> Result<()> {
     assert_all_bound(shell.env("RUST_LOG", "trace").stdout(Stdio::piped()).spawn()?)
 }
 
-/// The numbers at an address, once they hold this text.
+/// The metrics at an address, once they contain this text.
 fn scrape_until(address: &str, found: impl Fn(&str) -> bool) -> Result<()> {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -93,7 +93,7 @@ fn standard_error_that_nobody_reads() -> Result<()> {
     Ok(())
 }
 
-/// What the process says last is read, though much was waiting when it ended.
+/// The last message of the process is read, although much was still waiting when it exited.
 #[test]
 fn the_last_lines_arrive() -> Result<()> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_secondmate"));
@@ -107,7 +107,7 @@ fn the_last_lines_arrive() -> Result<()> {
     Ok(())
 }
 
-/// Programs read a JSON line, also where the process fails before the log is set up.
+/// Programs can read a JSON line even if the process fails before the log is set up.
 #[test]
 fn the_fatal_error_is_a_line_of_the_log_in_json() -> Result<()> {
     let run = ["run", "--log-format", "json", "--listen", "127.0.0.1:0"];

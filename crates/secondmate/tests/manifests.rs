@@ -60,7 +60,7 @@ fn every_file_is_used_and_every_file_that_is_used_is_there() -> Result<()> {
     Ok(())
 }
 
-/// The port where the program serves probes and metrics is the one that is declared, probed, scraped and open.
+/// The port on which the program serves probes and metrics is the one that is declared, probed, scraped and open.
 #[test]
 fn one_port_is_open_and_all_use_it_by_its_name() -> Result<()> {
     let deployment = read("base/deployment.yaml")?;
@@ -91,7 +91,7 @@ fn one_port_is_open_and_all_use_it_by_its_name() -> Result<()> {
     let monitor = read("components/pod-monitor/podmonitor.yaml")?;
     assert_eq!(&monitor["spec"]["selector"]["matchLabels"], labels);
     assert_eq!(monitor["spec"]["podMetricsEndpoints"][0]["port"], "metrics");
-    // A tenant's pods have its name in a label, and so do their series.
+    // A tenant's pods have its name in a label, and so have their series.
     let tenant = &read("overlays/tenants/red/kustomization.yaml")?["labels"][0]["pairs"];
     let of_tenant: Vec<&String> = tenant.as_object().context("labels")?.keys().collect();
     assert_eq!(monitor["spec"]["podTargetLabels"], json!(of_tenant));
@@ -158,7 +158,7 @@ fn the_image_is_pinned_to_this_version_and_the_namespaces_are_restricted() -> Re
     Ok(())
 }
 
-/// An image from scratch has nothing but what is copied into it.
+/// An image from scratch contains only what is copied into it.
 #[test]
 fn the_images_have_the_authorities_of_certificates_and_ours_has_the_name_of_kube_schedulers_program()
 -> Result<()> {
@@ -174,16 +174,16 @@ fn the_images_have_the_authorities_of_certificates_and_ours_has_the_name_of_kube
     }
     let text = std::fs::read_to_string(root.join("Containerfile"))?;
     ensure!(text.contains("ln -s /secondmate /image/usr/local/bin/kube-scheduler"));
-    // Without a clone the program knows its commit from this alone, in the stage that builds it.
+    // Without a clone, this is the program's only source for its commit, in the stage that builds it.
     let (before, _) = text.split_once("RUN cargo build").context("a build")?;
     ensure!(before.contains("ARG SECONDMATE_COMMIT"));
-    // Podman reads the one, docker the other.
+    // Podman reads one, Docker the other.
     let ignored = |file: &str| std::fs::read_to_string(root.join(file));
     assert_eq!(ignored(".containerignore")?, ignored(".dockerignore")?);
     Ok(())
 }
 
-/// Compiled guests are kept where the program may write, as the root of the file system is read-only.
+/// Compiled guests are kept where the program may write, since the root file system is read-only.
 #[test]
 fn the_deployment_has_a_place_for_compiled_guests() -> Result<()> {
     let deployment = read("base/deployment.yaml")?;
@@ -194,7 +194,7 @@ fn the_deployment_has_a_place_for_compiled_guests() -> Result<()> {
     let folder = Path::new(cache["value"].as_str().context("a folder")?);
     let mounts = container["volumeMounts"].as_array().context("mounts")?;
     let mount = mounts.iter().find(|mount| {
-        // A folder in the volume: the volume itself may be written by all, and then nothing is kept there.
+        // A folder in the volume: the volume itself is writable for everybody, and then nothing is cached there.
         mount["mountPath"].as_str().is_some_and(|path| folder.starts_with(path) && folder != Path::new(path))
     });
     let volume = &mount.context("a mount")?["name"];
@@ -203,7 +203,7 @@ fn the_deployment_has_a_place_for_compiled_guests() -> Result<()> {
     Ok(())
 }
 
-/// The arguments of the Deployment are some that the program takes.
+/// The program accepts the arguments of the Deployment.
 #[test]
 fn the_program_understands_the_arguments_of_the_deployment() -> Result<()> {
     let deployment = read("base/deployment.yaml")?;
@@ -222,12 +222,12 @@ fn the_program_understands_the_arguments_of_the_deployment() -> Result<()> {
         .output()?;
     let text = String::from_utf8(output.stderr)?;
     assert_eq!(output.status.code(), Some(1), "{text}");
-    // It came as far as the cluster, which there is none of.
+    // It got as far as the cluster, which does not exist.
     assert!(text.contains("kubeconfig /nowhere: "), "{text}");
     Ok(())
 }
 
-/// The guard's manifests name each other, its Lease and its objects as the program does, and no bind depends on it.
+/// The guard's manifests refer to each other, its Lease and its objects by the names that the program uses, and no bind depends on it.
 #[test]
 fn the_manifests_of_the_guard_agree_with_each_other() -> Result<()> {
     let guard = |file: &str| read(&format!("overlays/guard/{file}"));
@@ -262,7 +262,7 @@ fn the_manifests_of_the_guard_agree_with_each_other() -> Result<()> {
     Ok(())
 }
 
-/// The arguments of the guard's Deployment are some that the program takes.
+/// The program accepts the arguments of the guard's Deployment.
 #[test]
 fn the_program_understands_the_arguments_of_the_guard() -> Result<()> {
     let deployment = read("overlays/guard/deployment.yaml")?;

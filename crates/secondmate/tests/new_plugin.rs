@@ -1,10 +1,10 @@
-//! `secondmate new-plugin`: the crate that it writes builds, and its tests pass.
+//! `secondmate new-plugin`: the generated crate builds, and its tests pass.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-/// Whoever waits longer waits for ever. Nothing but a build takes so long.
+/// A longer wait would never end. Only a build takes this long.
 const PATIENCE: Duration = Duration::from_secs(1800);
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -64,7 +64,7 @@ fn the_crate_that_is_written_builds_and_its_tests_pass() {
         );
     }
 
-    // What is built for this test is not built again: the same target folder, lock file and profile.
+    // Nothing that was built for this test is rebuilt, thanks to the same target folder, lock file and profile.
     let target = PathBuf::from(env!("CARGO_BIN_EXE_secondmate"));
     let target = target.ancestors().nth(2).expect("a target folder");
     let (out, errors) = (folder.path().join("out"), folder.path().join("errors"));

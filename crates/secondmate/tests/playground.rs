@@ -1,4 +1,4 @@
-//! `secondmate playground`, as its users start it: the built program, its output and its exit code.
+//! `secondmate playground`, started as by its users: the built program, its output and its exit code.
 
 #![allow(clippy::unwrap_used)] // All of this is test code, where a panic is how a failure looks.
 
@@ -13,7 +13,7 @@ use support::{Killed, PATIENCE};
 
 fn playground(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_secondmate"));
-    // The word of a test's surroundings about logs must not change what it sees.
+    // Log settings in the test's environment must not change the output.
     command.arg("playground").args(arguments).env_remove("RUST_LOG").stdin(Stdio::null());
     command
 }
@@ -26,7 +26,7 @@ fn run(arguments: &[&str]) -> Output {
     support::output(playground(arguments)).unwrap()
 }
 
-/// The JSON summary of a playground that ends well.
+/// The JSON summary of a playground that succeeds.
 fn summary(output: &Output) -> Value {
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{out}{err}");
@@ -34,7 +34,7 @@ fn summary(output: &Output) -> Value {
     serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
 }
 
-/// What a playground says that does not start.
+/// The error of a playground that does not start.
 fn refusal(arguments: &[&str]) -> String {
     let output = run(arguments);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
@@ -49,7 +49,7 @@ fn write(folder: &Path, name: &str, text: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// The reasons without their messages.
+/// The reasons, without their messages.
 fn groups(summary: &Value) -> Vec<String> {
     let row = |left: &Value| {
         format!("{} {} {}", left["pods"], left["group"].as_str().unwrap(), left["reason"].as_str().unwrap())
@@ -77,7 +77,7 @@ fn all_pods_are_bound_and_measured() {
     assert_eq!(zones.iter().map(|zone| zone["pods"].as_u64().unwrap()).sum::<u64>(), 50);
     assert_eq!(zones.iter().map(|zone| zone["nodes"].as_u64().unwrap()).collect::<Vec<_>>(), [4, 3, 3]);
     assert_eq!(summary["spread"]["nodes"], 10);
-    // Plain lines where standard error is no terminal, and no log.
+    // Plain lines if standard error is not a terminal, and no log.
     let lines = text(&output.stderr);
     assert!(lines.starts_with("10 nodes, API server at http://127.0.0.1:"), "{lines}");
     assert!(lines.lines().any(|line| line.starts_with("50/50 pods bound")), "{lines}");
@@ -86,7 +86,7 @@ fn all_pods_are_bound_and_measured() {
 
 #[test]
 fn the_text_summary_reads_well() {
-    // Long enough for a rate to mean something.
+    // Long enough for a rate to be meaningful.
     let output = run(&["--nodes", "3", "--pods", "9", "--zones", "1", "--rate", "100"]);
     let out = text(&output.stdout);
     assert!(output.status.success(), "{out}");
@@ -216,12 +216,12 @@ fn several_names_share_the_default_pods_and_a_file_configures_them() {
                   pluginConfig:\n  - name: NodeResourcesFit\n    args: {scoringStrategy: {type: MostAllocated}}\n  \
                   plugins: {score: {disabled: [{name: NodeResourcesBalancedAllocation}]}}\n";
     let config = write(folder.path(), "config.yaml", config);
-    // Small nodes, so that one pod more makes a difference of whole points.
+    // Small nodes, so that one more pod makes a difference of whole points.
     let shape = ["--nodes", "3", "--node-cpu", "12", "--node-memory", "16Gi"];
     let arguments = [&shape[..], &["--pods", "20", "--config", &config, "-o", "json"]].concat();
     let packed = summary(&run(&arguments));
     assert_eq!(packed["bound"], 20);
-    // They are packed onto one node, which the default profile would not do.
+    // They are packed onto one node, unlike with the default profile.
     assert_eq!(packed["spread"]["pods_per_node"], json!({"min": 0, "median": 0, "max": 20}));
 }
 
@@ -294,7 +294,7 @@ metadata: {name: gpu}
     assert!(!said.contains("Ingress"), "{said}");
 }
 
-/// What a chart renders: workloads of all kinds, and much that no scheduler reads.
+/// The rendered output of a chart: workloads of all kinds, and much that no scheduler reads.
 const CHART: &str = "
 apiVersion: v1
 kind: Namespace
@@ -581,7 +581,7 @@ fn on_a_terminal_a_bar_is_drawn_unless_a_log_is_asked_for() {
     };
     let erased = "\u{1b}[2K";
     assert!(quiet.contains(erased) && quiet.contains("1 of 1 pod bound"), "{quiet:?}");
-    // Dim times; without colours nothing of the kind.
+    // Dimmed times; without colours, nothing of the kind.
     for (no_color, expected) in [("", "\u{1b}[2m"), ("1", "")] {
         let logged = text(&on_a_terminal("-v 4", no_color).unwrap().stdout);
         assert!(logged.contains("chose a node") && !logged.contains(erased), "{logged:?}");

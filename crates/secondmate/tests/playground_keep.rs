@@ -1,5 +1,5 @@
-//! `secondmate playground --keep`: kubectl works against it as against a cluster. Skipped, visibly, where the control
-//! plane's programs cannot be had; never in CI.
+//! `secondmate playground --keep`: kubectl works with it as with a cluster. Skipped, visibly, if the control
+//! plane's programs are not available; never in CI.
 
 #![allow(clippy::unwrap_used)] // All of this is test code, where a panic is how a failure looks.
 
@@ -14,14 +14,14 @@ use support::{Killed, PATIENCE, interrupt, until_ended};
 
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A playground that stays up; killed with the test.
+/// A playground that stays up; killed when the test ends.
 struct Playground {
     child: Killed,
     folder: tempfile::TempDir,
 }
 
 impl Playground {
-    /// Starts it and waits for its invitation. Returns what it said up to there.
+    /// Starts it and waits for its instructions. Returns its output up to there.
     fn start(arguments: &[&str]) -> (Self, String) {
         let folder = tempfile::tempdir().unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_secondmate"))
@@ -45,7 +45,7 @@ impl Playground {
         self.folder.path().join("kubeconfig")
     }
 
-    /// Asks it to end, and returns its standard output.
+    /// Stops it, and returns its standard output.
     fn interrupt(mut self) -> String {
         interrupt(&self.child).unwrap();
         let code = until_ended(&mut self.child).unwrap();
@@ -63,25 +63,25 @@ struct Kubectl<'a> {
 }
 
 impl Kubectl<'_> {
-    /// Runs it: whether it succeeded, and what it said; columns are squeezed to single spaces.
+    /// Runs it; returns whether it succeeded, and its output, with columns squeezed to single spaces.
     fn run(&self, arguments: &[&str]) -> (bool, String) {
         let mut command = Command::new(self.program);
         command
             .args(arguments)
             .current_dir(self.home)
-            // Its cache of discovery belongs to this playground alone.
+            // Its discovery cache belongs to this playground alone.
             .env("HOME", self.home)
             .env("KUBECONFIG", &self.kubeconfig);
         let output = support::output(command).unwrap();
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         let success = output.status.success();
-        // What goes to standard error of a success is a warning.
+        // Standard error of a successful command is a warning.
         let said = if success { out } else { err };
         let squeezed = said.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" "));
         (success, squeezed.collect::<Vec<_>>().join("\n"))
     }
 
-    /// Runs what must succeed.
+    /// Runs a command that must succeed.
     fn ok(&self, arguments: &[&str]) -> String {
         let arguments = [arguments, &["--request-timeout=60s"]].concat();
         let (success, said) = self.run(&arguments);
@@ -89,7 +89,7 @@ impl Kubectl<'_> {
         said
     }
 
-    /// Asks until the answer is this.
+    /// Repeats a command until this is its output.
     fn until(&self, arguments: &[&str], expected: &str) {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -150,7 +150,7 @@ fn kubectl_works_against_it_and_what_it_applies_is_scheduled() {
 
     let name = "web-00000";
     let node = kubectl.ok(&["get", "pod", name, "-o", "jsonpath={.spec.nodeName}"]);
-    // The event is written beside the binding, and bindings go first.
+    // The event is written separately from the binding, and bindings go first.
     let note = format!("jsonpath={{.items[?(@.involvedObject.name==\"{name}\")].reason}}");
     kubectl.until(&["get", "events", "-o", &note], "Scheduled");
     let described = kubectl.ok(&["describe", "pod", name]);
@@ -165,7 +165,7 @@ fn kubectl_works_against_it_and_what_it_applies_is_scheduled() {
         "Running Running Running",
     );
 
-    // A node that comes later is used by what waits for it.
+    // A node that joins later is used by pods that wait for it.
     kubectl.ok(&["scale", "deployment", "late", "--replicas=0"]);
     kubectl.ok(&["cordon", "node-00000", "node-00001", "node-00002"]);
     kubectl.ok(&["scale", "deployment", "late", "--replicas=1"]);
@@ -186,7 +186,7 @@ fn kubectl_works_against_it_and_what_it_applies_is_scheduled() {
     assert!(playground.interrupt().starts_with("7 of 7 pods bound on 3 nodes"));
 }
 
-/// Two controllers whose revisions are objects of their own.
+/// Two controllers whose revisions are separate objects.
 const REVISED: &str = "
 apiVersion: apps/v1
 kind: StatefulSet
@@ -209,7 +209,7 @@ spec:
     spec: {containers: [{name: agent, image: 'agent:1'}]}
 ";
 
-/// Steps of somebody who tries it out, in their order: what is typed, and what the answer has in it. A step that begins
+/// The steps of somebody who tries it out, in order: what is typed, and what the output contains. A step that begins
 /// with `!` fails. `revised.yaml` is [`REVISED`].
 const STEPS: &[(&str, &str)] = &[
     ("version", "Server Version: v1."),
@@ -309,15 +309,15 @@ fn kubectls_steps_do_what_they_do_on_a_cluster() {
     std::fs::write(playground.folder.path().join("revised.yaml"), REVISED).unwrap();
     for (step, expected) in STEPS {
         let fails = step.starts_with('!');
-        // A `~` stands for a space inside of an argument.
+        // A `~` stands for a space inside an argument.
         let arguments: Vec<String> =
             step.trim_start_matches('!').split(' ').map(|word| word.replace('~', " ")).collect();
         let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        // kubectl's own options come before what is run in a container.
+        // kubectl's own options come before the command to run in a container.
         let at = arguments.iter().position(|word| *word == "--").unwrap_or(arguments.len());
         arguments.insert(at, "--request-timeout=100s");
         let (mut success, mut said) = kubectl.run(&arguments);
-        // Controllers take their time, here as on a cluster.
+        // Controllers take some time, here as in a cluster.
         let until = Instant::now() + Duration::from_secs(60);
         while step.starts_with("get ") && !said.contains(expected) && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(100));

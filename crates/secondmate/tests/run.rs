@@ -1,4 +1,4 @@
-//! `secondmate run` as a process: what it says to bad input, how it starts, stops and hands over.
+//! `secondmate run` as a process: its errors for bad input, and how it starts, stops and hands over.
 
 mod support;
 
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Runs `secondmate run` to its end.
+/// Runs `secondmate run` to completion.
 fn run(arguments: &[&str], change: impl FnOnce(&mut Command)) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_secondmate"));
     command.arg("run").args(arguments).args(["--listen", "127.0.0.1:0"]);
@@ -22,7 +22,7 @@ fn run(arguments: &[&str], change: impl FnOnce(&mut Command)) -> Output {
     support::output(command).expect("the program starts, and ends")
 }
 
-/// The error that it ends with; it must have failed.
+/// The error with which it exits; it must fail.
 #[track_caller]
 fn error_of(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -96,7 +96,7 @@ fn bad_input_is_told_with_the_object_and_the_remedy() {
             assert!(error.contains(part), "{arguments:?}: {part:?} is not in {error:?}");
         }
     }
-    // The same by the environment.
+    // The same, through the environment.
     let error = error_of(&run(&["--scheduler-name", "a"], |command| {
         command.env("KUBECONFIG", "/nowhere");
     }));
@@ -110,7 +110,7 @@ fn kubeconfig(folder: &Path, server: &str) -> String {
     file(folder, "kubeconfig", &text)
 }
 
-/// A scheduler process; killed with the test.
+/// A scheduler process; killed when the test ends.
 struct Scheduler {
     child: Child,
     log: PathBuf,
@@ -269,7 +269,7 @@ async fn https_is_served_where_it_is_asked_for_and_nothing_plainly() -> Result<(
     assert_eq!(ask("/livez")?.status, 200);
     let slis = ask("/metrics/slis")?;
     assert!(slis.status == 200 && slis.body.contains("kubernetes_healthcheck"), "{}", slis.body);
-    // The embedded API server reviews nothing, so nobody may read what is not always allowed.
+    // The embedded API server does not support reviews, so nobody may read anything that is not always allowed.
     for path in ["/metrics", "/configz", "/debug/cache", "/healthz"] {
         let answer = ask(path)?;
         assert!(matches!(answer.status, 401 | 403 | 500), "{path}: {} {}", answer.status, answer.body);
@@ -278,7 +278,7 @@ async fn https_is_served_where_it_is_asked_for_and_nothing_plainly() -> Result<(
     plain.set_read_timeout(Some(PATIENCE))?;
     plain.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
     let mut answer = Vec::new();
-    // That the connection is cut off is an answer as well.
+    // A closed connection counts as an answer, too.
     let _ = plain.read_to_end(&mut answer);
     assert!(!String::from_utf8_lossy(&answer).contains(" 200 "), "{answer:?}");
     scheduler.terminate()?;
@@ -352,7 +352,7 @@ async fn a_lost_lease_ends_the_process_with_an_error() -> Result<()> {
     Ok(())
 }
 
-/// The reader of the log goes away, and the watches have to begin anew, which is logged.
+/// The reader of the log goes away, and the watches have to restart, which is logged.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_nobody_takes_any_more_stops_nothing() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -378,7 +378,7 @@ async fn a_log_that_nobody_takes_any_more_stops_nothing() -> Result<()> {
     Ok(())
 }
 
-/// A field of the line that says what starts.
+/// A field of the startup line.
 fn told_at_start(log: &str, field: &str) -> Option<String> {
     log.lines().find_map(|line| {
         let line: serde_json::Value = serde_json::from_str(line).ok()?;
@@ -466,7 +466,7 @@ async fn the_log_says_what_starts_and_what_is_decided() -> Result<()> {
 
 const BOUND_BY_OTHERS: &str = "a pod of this scheduler was bound by somebody else: ";
 
-/// Who holds a Lease, given as NAMESPACE/NAME.
+/// The holder of a Lease, given as NAMESPACE/NAME.
 fn holder_of(sandbox: &Sandbox, lease: &str) -> Option<String> {
     let (namespace, name) = lease.split_once('/')?;
     let lease = sandbox.objects().get("leases", namespace, name)?;
@@ -492,7 +492,7 @@ async fn two_processes_of_a_name_under_two_leases_say_so() -> Result<()> {
         )
         .await?;
     second.until_logged("became leader").await?;
-    // The first learns of it by a pod that the second binds before it.
+    // The first one learns of it through a pod that the second one binds first.
     let end = Instant::now() + PATIENCE;
     for round in 0.. {
         create_pods(&sandbox, &format!("p{round}"), 20)?;
@@ -502,7 +502,7 @@ async fn two_processes_of_a_name_under_two_leases_say_so() -> Result<()> {
             .iter()
             .find_map(|(log, lease)| Some((log.lines().find(|line| line.contains(BOUND_BY_OTHERS))?, lease)));
         if let Some((line, lease)) = said {
-            // Which pod, who holds which other Lease, and what to do.
+            // The pod, the holder of the other Lease, and the remedy.
             let line: serde_json::Value = serde_json::from_str(line)?;
             assert!(line["pod"].as_str().is_some_and(|pod| pod.starts_with("default/p")), "{line}");
             assert!(line["node"].is_string(), "{line}");
@@ -533,7 +533,7 @@ async fn an_outage_is_told_once_and_once_again_when_it_is_over() -> Result<()> {
         .map(|verb| sandbox.faults().inject(Target::verb(verb), Fault::ServiceUnavailable, When::Always));
     sandbox.faults().break_watches();
     let end = Instant::now() + PATIENCE;
-    // More than two rounds of every watch.
+    // More than two restarts of every watch.
     while sandbox.faults().strikes(rules[0]) < 60 {
         ensure!(Instant::now() < end, "the watches do not try again:\n{}", scheduler.log());
         tokio::time::sleep(Duration::from_millis(10)).await;

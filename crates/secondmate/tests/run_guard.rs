@@ -11,7 +11,7 @@ use support::{Killed, PATIENCE, free_address, terminate, until, until_ended};
 
 const WEBHOOK: &str = "secondmate-guard";
 
-/// One request; the answer as it comes.
+/// One request; returns the raw response.
 fn ask(address: &str, head: &str, body: &str) -> Result<String> {
     let mut stream = std::net::TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;

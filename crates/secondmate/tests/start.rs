@@ -17,7 +17,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-/// What no error may repeat.
+/// Secrets that no error may contain.
 const SECRET: &str = "t0ken-of-the-plugin";
 
 /// A kubeconfig with more fields for the cluster and for the user, as YAML in braces.
@@ -77,7 +77,7 @@ impl Process {
         Ok(())
     }
 
-    /// Waits until it says what it waits for, and stops it; what it waits for never comes, so only the signal can end it.
+    /// Waits until it says what it is waiting for, and stops it; this never arrives, so only the signal can end it.
     async fn waits_for_and_stops(mut self, what: &str) -> Result<()> {
         self.until_logged(&format!("starting: waiting for {what}")).await?;
         terminate(&self.child)?;
@@ -96,7 +96,7 @@ async fn a_kubeconfig_to_which_nobody_writes_can_be_stopped() -> Result<()> {
     process.waits_for_and_stops("kubeconfig ").await
 }
 
-/// The first process of a container is not ended by a signal that it does not take, so it has to end by itself.
+/// The first process of a container is not ended by a signal that it does not handle, so it has to exit by itself.
 #[tokio::test]
 async fn a_configuration_to_which_nobody_writes_can_be_stopped() -> Result<()> {
     for command in [&["run"][..], &["run", "--shadow", "mate"], &["kube-scheduler", "--secure-port=0"]] {
@@ -113,7 +113,7 @@ async fn a_configuration_to_which_nobody_writes_can_be_stopped() -> Result<()> {
 #[tokio::test]
 async fn a_guest_that_never_comes_can_be_stopped() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    // It takes connections, and says nothing.
+    // It accepts connections, but never responds.
     let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
     let config = folder.path().join("config.yaml");
     let guest = format!("{{guestURL: \"http://{}/guest.wasm\"}}", silent.local_addr()?);
@@ -139,14 +139,15 @@ async fn a_credential_plugin_that_hangs_can_be_stopped() -> Result<()> {
 #[tokio::test]
 async fn an_api_server_that_never_answers_can_be_left() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    // It takes connections, and says nothing.
+    // It accepts connections, but never responds.
     let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
     let path = kubeconfig(folder.path(), &format!("http://{}", silent.local_addr()?), "", "");
     let process = Process::start(folder.path(), &path, &[])?;
     process.waits_for_and_stops("the first answer of the API server at").await
 }
 
-/// Whoever ends by itself is ended by a signal, too, where it waits for what never comes: also as the first process of a container.
+/// A command that ends by itself is also ended by a signal while it waits for something that never arrives, even as the first process of a
+/// container.
 #[test]
 fn a_command_that_waits_for_a_file_ends_on_a_signal() -> Result<()> {
     for command in [
@@ -164,7 +165,7 @@ fn a_command_that_waits_for_a_file_ends_on_a_signal() -> Result<()> {
         ensure!(Command::new("mkfifo").arg(&fifo).status()?.success());
         let path = fifo.to_str().context("a path of letters")?;
         let mut process = Process::start_as(folder.path(), &[command, &[path]].concat(), &[])?;
-        // Opened as soon as it reads.
+        // It can be opened as soon as the program reads.
         let _silent = std::fs::OpenOptions::new().write(true).open(&fifo)?;
         terminate(&process.child)?;
         let code = until_ended(&mut process.child)?;
@@ -177,7 +178,7 @@ fn a_command_that_waits_for_a_file_ends_on_a_signal() -> Result<()> {
 fn a_cluster_that_never_answers_has_an_end() -> Result<()> {
     for command in ["doctor", "dump", "explain"] {
         let folder = tempfile::tempdir()?;
-        // It takes connections, and says nothing.
+        // It accepts connections, but never responds.
         let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
         let server = format!("http://{}", silent.local_addr()?);
         let path = kubeconfig(folder.path(), &server, "", "");
@@ -226,7 +227,7 @@ fn a_context_that_is_not_there_is_told_with_those_that_are() -> Result<()> {
     ensure!(until_ended(&mut process.child)? == Some(1));
     let told = "there is no current-context: name one by --context; it has x\n";
     ensure!(process.log().ends_with(told), "{}", process.log());
-    // Without a kubeconfig there is no context either.
+    // Without a kubeconfig, there is no context either.
     let none = folder.path().to_str().context("a path of letters")?;
     let mut process = Process::start_as(
         folder.path(),
@@ -270,13 +271,13 @@ async fn sandbox() -> Result<Sandbox> {
     Ok(sandbox)
 }
 
-/// A proxy on loopback that leads every name to one address.
+/// A proxy on loopback that resolves every name to one address.
 struct Proxy {
     address: String,
     connections: Arc<AtomicUsize>,
 }
 
-/// Leads connections for this name.
+/// Forwards connections for this name.
 const CLUSTER: &str = "cluster.test:6443";
 
 impl Proxy {
@@ -344,7 +345,7 @@ async fn socks5(mut client: TcpStream) -> Result<TcpStream> {
     Ok(client)
 }
 
-/// TLS in front of an address, as the cluster's name; where it is, and its certificate as PEM.
+/// TLS in front of an address, with the cluster's name; returns its address, and its certificate as PEM.
 async fn with_tls(target: String) -> Result<(String, String)> {
     let (name, _) = CLUSTER.split_once(':').context("a port")?;
     let own = rcgen::generate_simple_self_signed([name.to_owned()])?;
@@ -370,7 +371,7 @@ async fn with_tls(target: String) -> Result<(String, String)> {
     Ok((address, own.cert.pem()))
 }
 
-/// Starts it with this proxy and waits until everything runs: lists, watches and the Lease.
+/// Starts it with this proxy and waits until everything is running: lists, watches and the Lease.
 async fn runs_through(proxy: &Proxy, cluster: &str, environment: &[(&str, &str)]) -> Result<()> {
     reaches(&format!("http://{CLUSTER}"), proxy, cluster, environment).await
 }
@@ -399,7 +400,7 @@ async fn it_runs_behind_a_connect_proxy_of_the_environment_and_of_the_kubeconfig
     runs_through(&proxy, &format!(", proxy-url: \"{url}\""), &[("NO_PROXY", "*")]).await
 }
 
-/// TLS is spoken with the API server, through the tunnel.
+/// TLS is end to end with the API server, through the tunnel.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_runs_with_tls_behind_a_connect_proxy() -> Result<()> {
     let sandbox = sandbox().await?;

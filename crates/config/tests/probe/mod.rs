@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 /// A field that does not exist and resembles none.
 const NOBODYS: &str = "qqqqqqqq";
-/// Where the asked extender is called.
+/// The URL of the probed extender.
 const EXTENDER_URL: &str = "http://extender";
 
 /// The document of the probed field.

@@ -11,7 +11,7 @@ const EVENTS_MAX: usize = 1000;
 const STORED_EVENTS_MAX: usize = 200;
 const BIND_RECORDS_MAX: usize = 100;
 
-/// Each pod is created, bound, started by its kubelet, told of in an event, and deleted.
+/// Each pod is created, bound, started by its kubelet, mentioned in an event, and deleted.
 async fn live_and_die(sandbox: &Sandbox, pods: std::ops::Range<usize>) {
     let objects = sandbox.objects();
     for index in pods {
@@ -59,7 +59,7 @@ async fn ten_thousand_pods_that_came_and_went_leave_what_five_thousand_left() {
     assert_eq!(half.object_bytes, whole.object_bytes);
     assert!(whole.log_bytes < half.log_bytes + half.log_bytes / 10, "{half:?}, {whole:?}");
 
-    // The Events expire; then what told of that does.
+    // The Events expire; then so do the log entries about that.
     sandbox.advance(Duration::from_secs(3601));
     assert_eq!(sandbox.held().objects, before.objects);
     sandbox.advance(Duration::from_secs(301));

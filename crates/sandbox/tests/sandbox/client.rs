@@ -13,10 +13,10 @@ use secondmate_sandbox::{KubeletOptions, NodeShape, Options, Sandbox};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-/// Nothing in these tests takes longer; whoever waits longer waits for ever.
+/// Nothing in these tests takes longer; a longer wait would never end.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A sandbox without kubelets: nothing moves but what the test moves.
+/// A sandbox without kubelets: nothing happens except what the test does.
 pub async fn still() -> Sandbox {
     with(|options| options.kubelets.enabled = false).await
 }
@@ -65,7 +65,7 @@ pub fn binding(name: &str, uid: &str, node: &str) -> Value {
     })
 }
 
-/// Asks until the answer is yes.
+/// Repeats the question until the answer is yes.
 pub async fn until(what: &str, mut yes: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !yes() {
@@ -74,7 +74,7 @@ pub async fn until(what: &str, mut yes: impl FnMut() -> bool) {
     }
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub struct Reply {
     pub code: u16,
@@ -96,7 +96,7 @@ impl Reply {
     }
 }
 
-/// Speaks to one sandbox, a connection for each request.
+/// Talks to one sandbox, with a new connection for each request.
 pub struct Client {
     address: std::net::SocketAddr,
 }
@@ -195,7 +195,7 @@ impl Client {
     }
 }
 
-/// A watch under way.
+/// A running watch.
 pub struct Watch {
     body: Incoming,
     buffer: Vec<u8>,
@@ -229,7 +229,7 @@ impl Watch {
         }
     }
 
-    /// The next so many events in brief.
+    /// The next events, up to this number, in brief.
     pub async fn briefs(&mut self, count: usize) -> Vec<String> {
         let mut all = Vec::new();
         for _ in 0..count {

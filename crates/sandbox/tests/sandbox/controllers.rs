@@ -10,7 +10,7 @@ use crate::client::{Client, until, with};
 const APPS: &str = "/apis/apps/v1/namespaces/default";
 const BATCH: &str = "/apis/batch/v1/namespaces/default";
 
-/// Kubelets that are quick to start, and run to completion at once where a pod ends at all.
+/// Kubelets that start pods quickly, and complete at once those that end at all.
 async fn quick() -> Sandbox {
     let sandbox = with(|options| {
         options.kubelets.start_delay = Duration::ZERO;
@@ -36,12 +36,12 @@ fn names(sandbox: &Sandbox, resource: &str) -> Vec<String> {
     sandbox.objects().list(resource).iter().map(name).collect()
 }
 
-/// Binds what has no node yet, to the first.
+/// Binds all pods that have no node yet to the first one.
 fn bind_all(sandbox: &Sandbox) {
     for pod in sandbox.objects().list("pods") {
         if pod["spec"]["nodeName"].is_null() {
             let name = pod["metadata"]["name"].as_str().unwrap();
-            // Deleted meanwhile: nothing to bind.
+            // Deleted in the meantime: nothing to bind.
             let _ = sandbox.objects().bind("default", name, "", "node-00000");
         }
     }

@@ -128,7 +128,7 @@ async fn a_stale_list_shows_an_older_state_to_those_who_allow_it() {
     assert_eq!(count(&fresh), 3);
     let bounded = client.get(&format!("/api/v1/pods?resourceVersion={}", fresh.version())).await;
     assert_eq!(count(&bounded), 3);
-    // A watch from the stale version makes up for what was missing.
+    // A watch from the stale version catches up on what was missing.
     let mut watch = client.watch(&format!("/api/v1/pods?watch=1&resourceVersion={}", stale.version())).await;
     assert_eq!(watch.briefs(2).await, ["ADDED b", "ADDED c"]);
 }

@@ -1,4 +1,4 @@
-//! The real kubectl against the sandbox. Skipped, visibly, where the control plane's programs cannot be had; never in CI.
+//! The real kubectl against the sandbox. Skipped, visibly, if the control plane's programs are not available; never in CI.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -22,7 +22,7 @@ struct Output {
 }
 
 impl Kubectl {
-    /// `None` where there is no kubectl, and the skip of the test has been reported.
+    /// `None` if there is no kubectl; the skip of the test has then been reported.
     fn of(sandbox: &Sandbox, test: &str) -> Option<Kubectl> {
         let programs = require_programs_or_skip(test, &[Program::Kubectl])?;
         let program = programs.path(Program::Kubectl).unwrap().to_owned();
@@ -41,7 +41,7 @@ impl Kubectl {
         let mut command = Command::new(&self.program);
         command
             .args(arguments)
-            // Its cache of discovery belongs to this sandbox alone.
+            // Its discovery cache belongs to this sandbox alone.
             .env("HOME", self.folder.path())
             .env("KUBECONFIG", self.folder.path().join("kubeconfig"))
             .stdin(Stdio::null())
@@ -58,7 +58,7 @@ impl Kubectl {
         Output { ok: output.status.success(), text: text.into_owned() }
     }
 
-    /// Runs what must succeed.
+    /// Runs a command that must succeed.
     async fn ok(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments).await;
         assert!(output.ok, "kubectl {arguments:?}: {}", output.text);
@@ -79,7 +79,7 @@ spec:
     resources: {requests: {cpu: 500m, memory: 1Gi}}
 ";
 
-/// The columns of a table, by single spaces.
+/// The columns of a table, separated by single spaces.
 fn squeezed(text: &str) -> String {
     text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join("\n")
 }
@@ -253,7 +253,7 @@ async fn kubectl_shows_what_pods_and_nodes_use() {
     sandbox.objects().bind("default", "web", "", "node-00000").unwrap();
     until("it runs", || sandbox.kubelets().started() == 1).await;
 
-    /// CPU and memory of the line that begins so.
+    /// CPU and memory in the line that begins like this.
     fn used(table: &str, name: &str) -> (i64, i64) {
         let line = table.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{table}"));
         let number = |text: &str| text.trim_matches(char::is_alphabetic).parse::<i64>().unwrap();
@@ -264,7 +264,7 @@ async fn kubectl_shows_what_pods_and_nodes_use() {
     let pods = kubectl.ok(&["top", "pods", "-l", "app=web", "--containers"]).await;
     assert!(squeezed(&pods).starts_with("POD NAME CPU(cores) MEMORY(bytes)\nweb c "), "{pods}");
     let pod = used(&kubectl.ok(&["top", "pod", "web"]).await, "web");
-    // A share of the 500m and 1Gi that it asks for.
+    // A share of the 500m and 1Gi that it requests.
     assert!((100..=450).contains(&pod.0) && (204..=922).contains(&pod.1), "{pod:?}");
     let nodes = kubectl.ok(&["top", "nodes"]).await;
     assert!(squeezed(&nodes).starts_with("NAME CPU(cores) CPU(%) MEMORY(bytes) MEMORY(%)\n"), "{nodes}");
@@ -312,7 +312,7 @@ async fn kubectl_creates_and_scales_a_deployment() {
     assert_eq!(sandbox.objects().count("pods"), 0);
 }
 
-/// As a stranger tries them: on a playground first.
+/// As a newcomer would try them: on a playground first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_manifests_of_this_repository_apply() {
     let sandbox = alive().await;
@@ -327,7 +327,7 @@ async fn the_manifests_of_this_repository_apply() {
     ] {
         assert!(applied.lines().any(|line| line == object), "{object} is not in:\n{applied}");
     }
-    // The docs grant the right to review tokens so; kubectl sends it as protobuf.
+    // This is how the docs grant permission to review tokens; kubectl sends it as protobuf.
     let role = "--clusterrole=system:auth-delegator";
     let account = "--serviceaccount=secondmate:secondmate";
     kubectl.ok(&["create", "clusterrolebinding", "secondmate-auth-delegator", role, account]).await;

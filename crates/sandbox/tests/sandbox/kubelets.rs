@@ -65,7 +65,7 @@ async fn the_pod_that_no_longer_fits_fails_with_the_kubelets_reason_and_the_othe
     assert_eq!(sandbox.kubelets().rejected()["OutOfcpu"], 1);
     let events = client.get("/api/v1/events?fieldSelector=reason%3DOutOfcpu").await;
     assert_eq!(events.body["items"][0]["involvedObject"]["name"], "b");
-    // What is gone leaves room.
+    // Deleted pods free their room.
     client.delete("/api/v1/namespaces/default/pods/a", &json!({"gracePeriodSeconds": 0})).await;
     let created = client.create_pod(&pod("c", "4")).await;
     client.bind("c", created.uid(), "node-00000").await.unwrap();
@@ -115,7 +115,7 @@ async fn a_node_that_comes_again_still_carries_its_pods() {
     client.bind("a", created.uid(), "node-00000").await.unwrap();
     until("a runs", || sandbox.kubelets().started() == 1).await;
     client.delete("/api/v1/nodes/node-00000", &json!({})).await;
-    // Bound and gone while there is no node: it must not be counted later.
+    // Bound and deleted while there is no node: it must not be counted later.
     let ghost = client.create_pod(&pod("ghost", "1")).await;
     client.bind("ghost", ghost.uid(), "node-00000").await.unwrap();
     client.delete("/api/v1/namespaces/default/pods/ghost", &json!({"gracePeriodSeconds": 0})).await;

@@ -1,4 +1,4 @@
-//! Claims and volumes, where the simulated binder is on.
+//! Claims and volumes, with the simulated binder on.
 
 use secondmate_sandbox::{NodeShape, Sandbox};
 use serde_json::{Value, json};

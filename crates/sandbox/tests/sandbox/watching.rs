@@ -44,7 +44,7 @@ async fn an_object_that_enters_or_leaves_a_selection_is_added_or_deleted() {
     let left = pending.next().await.unwrap().unwrap();
     let entered = assigned.next().await.unwrap().unwrap();
     assert_eq!((&left["type"], &entered["type"]), (&json!("DELETED"), &json!("ADDED")));
-    // The one who loses it sees it as it last was, under the version of the change.
+    // The watch that loses it sees it as it last was, with the version of the change.
     assert!(left["object"]["spec"]["nodeName"].is_null());
     assert_eq!(entered["object"]["spec"]["nodeName"], "n1");
     assert_eq!(

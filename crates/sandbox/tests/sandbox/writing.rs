@@ -1,4 +1,4 @@
-//! Create, update, patch and delete, for all kinds alike.
+//! Create, update, patch and delete, for all kinds.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -79,7 +79,7 @@ async fn a_body_that_is_no_such_object_is_a_bad_request() {
     assert_eq!(client.get(MAPS).await.body["items"], json!([]));
 }
 
-/// What is stored is listed inside of something else, and parsers stop at some depth.
+/// Stored objects are listed inside of something else, and parsers stop at some depth.
 #[tokio::test]
 async fn an_object_too_deep_to_be_listed_is_not_stored() {
     let sandbox = still().await;

@@ -10,7 +10,7 @@ use secondmate_model::quantity::Quantity;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Fields whose text the API (or that of Prometheus) defines, or that are times, versions or names of resources.
+/// Fields whose text the Kubernetes or Prometheus API defines, or that are times, versions or names of resources.
 const KEPT_FIELDS: [&str; 40] = [
     "accessModes",
     "apiVersion",
@@ -175,7 +175,7 @@ fn ephemeral_claims(object: &Value) -> Vec<(String, String)> {
 /// Returns the replacement of a text; `None` keeps it.
 type Replace<'a> = &'a mut dyn FnMut(&str) -> Option<String>;
 
-/// Walks through an object of the cluster. What was polled is found by the name that its plugin gave it: that stays.
+/// Walks through an object of the cluster. A polled object is found by the name that its plugin gave it, so that name is kept.
 fn walk_object(object: &mut Value, replace: Replace<'_>) {
     let is_polled = object["apiVersion"].as_str() == Some(ApiResource::polled("").api_version().as_str());
     let name = if is_polled { object.pointer("/metadata/name").cloned() } else { None };
@@ -185,7 +185,7 @@ fn walk_object(object: &mut Value, replace: Replace<'_>) {
     }
 }
 
-/// Walks through a value, over every text that is not harmless.
+/// Walks through a value, visiting every text that is not harmless.
 fn walk(value: &mut Value, replace: Replace<'_>) {
     match value {
         Value::Object(fields) => {
@@ -201,7 +201,7 @@ fn walk(value: &mut Value, replace: Replace<'_>) {
 }
 
 fn walk_field(field: &str, value: &mut Value, replace: Replace<'_>) {
-    // In a rule on restarts all words are the API's.
+    // In a restart rule, all words are defined by the API.
     if KEPT_FIELDS.contains(&field) && !value.is_object() && !holds_objects(value)
         || field == "restartPolicyRules"
     {
@@ -237,7 +237,7 @@ fn walk_field(field: &str, value: &mut Value, replace: Replace<'_>) {
     }
 }
 
-/// Amounts stay, and so do the names of resources, but for the name of a DeviceClass in one.
+/// Amounts are kept, and so are the names of resources, except for the name of a DeviceClass in one.
 fn walk_amounts(value: &mut Value, replace: Replace<'_>) {
     let Value::Object(amounts) = value else { return };
     let old = std::mem::take(amounts);

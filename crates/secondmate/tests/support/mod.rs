@@ -7,11 +7,11 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
-/// Longer than anything takes: only a hang reaches it.
+/// Longer than anything takes, so that only a hang reaches it.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(10);
 
-/// A process that ends with the test, if not before.
+/// A process that ends with the test, if not earlier.
 pub struct Killed(pub Child);
 
 impl Drop for Killed {
@@ -35,7 +35,7 @@ impl std::ops::DerefMut for Killed {
     }
 }
 
-/// The exit code of a process; an error where it never ends.
+/// The exit code of a process; an error if it never exits.
 pub fn until_ended(child: &mut Child) -> Result<Option<i32>> {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -51,22 +51,22 @@ pub fn terminate(child: &Child) -> Result<()> {
     Ok(kill_process(Pid::from_child(child), Signal::TERM)?)
 }
 
-/// What Ctrl-C in a terminal does.
+/// Does what Ctrl-C in a terminal does.
 pub fn interrupt(child: &Child) -> Result<()> {
     Ok(kill_process(Pid::from_child(child), Signal::INT)?)
 }
 
-/// The output of a program that ends by itself; an error where it stays up.
+/// The output of a program that exits by itself; an error if it stays up.
 pub fn output(command: Command) -> Result<Output> {
     secondmate_harness::run(command, b"", PATIENCE)
 }
 
-/// An address on loopback where nobody listens now.
+/// An address on loopback on which nobody is listening.
 pub fn free_address() -> Result<String> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }
 
-/// Waits until this holds.
+/// Waits until this is true.
 pub async fn until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
     let end = Instant::now() + PATIENCE;
     while !holds()? {
