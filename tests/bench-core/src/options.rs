@@ -1,4 +1,4 @@
-//! The command line of the measurement. `cargo xtask bench core` has this file too, so that help and mistakes cost no build.
+//! The command line of the measurement. `cargo xtask bench core` includes this file too, so that help and mistakes need no build.
 
 use clap::{Parser, ValueEnum};
 use std::fmt;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo xtask bench core",
-    about = "Measure the core alone, in process, without any API, beside kube-scheduler's own scheduling step"
+    about = "Measure the core alone, in process and without any API, beside kube-scheduler's own scheduling step"
 )]
 pub(crate) struct Options {
     /// What to measure.
@@ -28,31 +28,31 @@ pub(crate) struct Options {
     /// Numbers of nodes for `growth`.
     #[arg(long, value_delimiter = ',', default_value = "1000,5000,10000,100000,1000000")]
     pub(crate) growth_nodes: Vec<usize>,
-    /// Evaluations of secondmate to measure for `shapes`; `large` and `growth` have the standing one.
+    /// Evaluations of secondmate to measure for `shapes`; `large` and `growth` use the standing evaluation.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Evaluation::Standing, Evaluation::Plain])]
     pub(crate) with: Vec<Evaluation>,
-    /// kube-scheduler's step beside it, or `none`.
+    /// kube-scheduler's step to measure beside it, or `none`.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Peer::Sampled, Peer::Every])]
     pub(crate) peer: Vec<Peer>,
-    /// Most nodes with which kube-scheduler is measured for `growth`.
+    /// Maximum number of nodes with which kube-scheduler is measured for `growth`.
     #[arg(long, default_value_t = 100_000, value_name = "NODES")]
     pub(crate) peer_nodes: usize,
-    /// Longest time for one row of the standing evaluation, in seconds, making the objects not counted.
+    /// Maximum time for one row of the standing evaluation, in seconds, not counting the creation of the objects.
     #[arg(long, default_value_t = 4.0, value_parser = seconds)]
     pub(crate) seconds: f64,
-    /// The same for `large`.
+    /// Maximum time for one row of `large`, in seconds.
     #[arg(long, default_value_t = 120.0, value_parser = seconds)]
     pub(crate) large_seconds: f64,
-    /// The same for everything that it is compared with.
+    /// Maximum time for one row of anything that it is compared with, in seconds.
     #[arg(long, default_value_t = 1.5, value_parser = seconds)]
     pub(crate) peer_seconds: f64,
-    /// One JSON object a row instead of the table.
+    /// Print one JSON object per row instead of the table.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Write core.md, core.json and the plots into this folder as well.
+    /// Also write core.md, core.json and the plots into this folder.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,
-    /// The parity oracle's program; `cargo xtask bench core` builds it.
+    /// Program of the parity oracle; `cargo xtask bench core` builds it.
     #[arg(long, value_name = "PROGRAM", conflicts_with = "no_oracle")]
     pub(crate) oracle: Option<PathBuf>,
     /// Why there is no oracle, for the report.
@@ -70,9 +70,9 @@ impl Options {
 /// A part of the measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
-    /// Bytes that a node and a pod take.
+    /// Memory per node and per pod, in bytes.
     Memory,
-    /// Every shape, beside kube-scheduler.
+    /// Every shape of pods, beside kube-scheduler.
     Shapes,
     /// Large clusters: basic pods and a mix of shapes.
     Large,
@@ -83,11 +83,11 @@ pub(crate) enum Part {
 /// How the nodes are evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Evaluation {
-    /// Classes of pods; every node is scored.
+    /// By classes of pods; every node is scored.
     Standing,
-    /// One node after the other; every node is scored.
+    /// One node after another; every node is scored.
     Plain,
-    /// One node after the other; as many as kube-scheduler looks at by default.
+    /// One node after another; as many as kube-scheduler examines by default.
     Sampled,
 }
 
@@ -96,68 +96,68 @@ pub(crate) enum Evaluation {
 pub(crate) enum Peer {
     /// Not at all.
     None,
-    /// As many nodes as it looks at by default, from where the last pod ended.
+    /// As many nodes as it examines by default, starting where the last pod ended.
     Sampled,
     /// Every node.
     Every,
 }
 
-/// What the pods of a measurement are like.
+/// The shape of the pods of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Shape {
-    /// CPU and memory, nothing else.
+    /// Only CPU and memory.
     Basic,
-    /// A zone that is required, and a disk that is preferred.
+    /// A required zone and a preferred disk.
     NodeAffinity,
-    /// A hundred kinds of basic pods in turn.
+    /// A hundred kinds of basic pods, in rotation.
     ManyClasses,
-    /// Every pod asks for something else.
+    /// Every pod requests something different.
     Alone,
-    /// Every second pod fits on no node.
+    /// Every second pod does not fit on any node.
     Unschedulable,
     /// Every second pod has a scheduling gate.
     Gated,
-    /// With each pod that comes, the one that came a hundred pods before is deleted.
+    /// With each new pod, the one created a hundred pods earlier is deleted.
     DeletionChurn,
-    /// A daemon's pods, each for one node by name.
+    /// Pods of a DaemonSet, each for one node by name.
     DaemonSet,
-    /// The nodes are full of pods of lower priority; each pod evicts one.
+    /// The nodes are full of pods with lower priority; each pod evicts one.
     Preemption,
-    /// Spread over zones, if it can be.
+    /// Spread over zones if possible.
     SpreadSoft,
-    /// Spread over zones, or not at all.
+    /// Spread over zones, required.
     SpreadHard,
-    /// Spread over nodes, or not at all.
+    /// Spread over nodes, required.
     SpreadHardHost,
-    /// By the default constraints, for a Service that selects the pods.
+    /// Spread by the default constraints, for a Service that selects the pods.
     SpreadDefault,
-    /// Not beside its likes on a node, if it can be.
+    /// Apart from pods of the same kind by node, if possible.
     AntiAffinityHost,
-    /// Not beside its likes on a node, or not at all; of 25 kinds in turn.
+    /// Apart from pods of the same kind by node, required; 25 kinds in rotation.
     AntiAffinityHostRequired,
-    /// Not beside its likes in a zone, if it can be.
+    /// Apart from pods of the same kind by zone, if possible.
     AntiAffinityZone,
-    /// Not beside its likes in a zone, or not at all; three pods of a kind, so that each zone has one.
+    /// Apart from pods of the same kind by zone, required; three pods of a kind, so that each zone has one.
     AntiAffinityZoneRequired,
-    /// As anti-affinity-host, and its likes in all namespaces with a label count; pods of five namespaces.
+    /// Like anti-affinity-host, but counting pods of the same kind in all namespaces with a label; pods in five namespaces.
     AntiAffinityNamespaces,
-    /// The same, required; of 25 kinds in turn.
+    /// Like anti-affinity-namespaces, but required; 25 kinds in rotation.
     AntiAffinityNamespacesRequired,
-    /// On a node with its likes, if it can be.
+    /// Together with pods of the same kind by node, if possible.
     AffinityHost,
-    /// On a node with its likes, or not at all; fifty pods of a kind.
+    /// Together with pods of the same kind by node, required; fifty pods of a kind.
     AffinityHostRequired,
-    /// In a zone with its likes, if it can be.
+    /// Together with pods of the same kind by zone, if possible.
     AffinityZone,
-    /// In a zone with its likes, or not at all.
+    /// Together with pods of the same kind by zone, required.
     AffinityZoneRequired,
-    /// As affinity-zone, and its likes in all namespaces with a label count; pods of five namespaces.
+    /// Like affinity-zone, but counting pods of the same kind in all namespaces with a label; pods in five namespaces.
     AffinityNamespaces,
-    /// The same, required.
+    /// Like affinity-namespaces, but required.
     AffinityNamespacesRequired,
-    /// Seven of the shapes in turn.
+    /// Seven of the shapes, in rotation.
     Mixed,
-    /// Five of them, none of which counts pods by node.
+    /// Five of them, none of which counts pods by node, in rotation.
     MixedByZone,
 }
 

@@ -1,9 +1,9 @@
-//! The command line. `cargo xtask chaos` has this file too, so that help and mistakes cost no build.
+//! The command line. `cargo xtask chaos` includes this file too, so that help and mistakes need no build.
 
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
 
-/// The scenes in the order in which they are played: name, and what is done.
+/// The scenes, in the order in which they are played: name, and what happens.
 pub(crate) const SCENES: [(&str, &str); 47] = [
     ("freeze-apiserver", "kube-apiserver is stopped (SIGSTOP) for 8 s amid the binding, then goes on"),
     ("freeze-etcd", "the same with etcd"),
@@ -81,23 +81,24 @@ pub(crate) const SCENES: [(&str, &str); 47] = [
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo xtask chaos",
-    about = "Break the real control plane, and the way to it, while the scheduler binds pods",
-    long_about = "Break the real control plane, and the way to it, while the scheduler binds pods.\n\n\
-        Each scene has its own schedulers (with leases of 8 s where there is an election), its own pods, and one kind of fault \
-        until the middle of the binding is over. Then the fault ends, and what is there is judged: every pod that fits is \
-        bound, by exactly one binding in the audit log of the API server, to the node that this binding named; no other \
-        is; no node has more than its room; the scheduler still runs and ends on SIGTERM with 0, or has ended as \
-        planned. Nothing is waited for longer than three minutes. The program ends with a table, and with 1 if a scene failed.",
+    about = "Break a real control plane, and the connection to it, while the scheduler binds pods",
+    long_about = "Break a real control plane, and the connection to it, while the scheduler binds pods.\n\n\
+        Each scene has its own schedulers (with leases of 8 s if there is an election), its own pods, and one kind of fault \
+        until the middle of the binding is over. Then the fault ends, and the result is judged: every pod that fits is \
+        bound, by exactly one binding in the audit log of the API server, to the node that this binding named; no other pod \
+        is bound; no node is overcommitted; the scheduler is still running and exits with 0 on SIGTERM, or has exited as \
+        planned. No wait takes longer than three minutes. The program prints a table at the end, and exits with 1 if a scene failed.",
     after_help = scenes_as_text()
 )]
 pub(crate) struct Options {
-    /// The scenes to play [default: all].
+    /// Scenes to play [default: all].
     #[arg(value_name = "SCENE", value_parser = scene_names(), hide_possible_values = true)]
     pub(crate) scenes: Vec<String>,
-    /// Chooses which requests are struck, when, and who is killed [default: a new one, printed]. Timing remains the machine's.
+    /// Seed that determines which requests fail, when, and what is killed [default: a new one, which is printed]. The timing still
+    /// depends on the machine.
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// Pods in a scene in which processes are stopped or killed; a scene of broken answers has a fifth.
+    /// Number of pods in a scene in which processes are stopped or killed; scenes with broken answers have a fifth of it.
     #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u16).range(50..=1500))]
     pub(crate) pods: u16,
 }

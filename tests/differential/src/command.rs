@@ -1,4 +1,4 @@
-//! The command line. `cargo xtask parity` has this file too, so that help and mistakes cost no build.
+//! The command line. `cargo xtask parity` includes this file too, so that help and mistakes need no build.
 
 use clap::Parser;
 use std::path::PathBuf;
@@ -27,16 +27,16 @@ pub(crate) struct Cli {
     /// Directory for differing cases, shrunk.
     #[arg(long, default_value = "target/parity", value_name = "DIR")]
     pub(crate) out: PathBuf,
-    /// No coverage table at the end.
+    /// Do not print a coverage table at the end.
     #[arg(long)]
     pub(crate) no_coverage: bool,
     /// Fail if a known reason or branch was never met. Meant for 100,000 cases and more.
     #[arg(long)]
     pub(crate) complete: bool,
-    /// Instead: ask both sides about the case in this file, and shrink it if they differ. May be repeated.
+    /// Instead: run the case in this file through both sides, and shrink it if they differ. May be repeated.
     #[arg(long, value_name = "FILE")]
     pub(crate) case: Vec<PathBuf>,
-    /// Instead: check the regression corpus against its recorded answers and, if there is Go, the oracle against them too.
+    /// Instead: check the regression corpus against its recorded answers and, if Go is installed, also the oracle against them.
     #[arg(long)]
     pub(crate) corpus: bool,
     /// Instead: add this case (or each line of a .jsonl file) to the regression corpus, with the oracle's answer.
@@ -48,14 +48,14 @@ pub(crate) struct Cli {
     /// Instead: measure one decision on both sides for 100, 1,000 and 5,000 nodes.
     #[arg(long)]
     pub(crate) timing: bool,
-    /// Instead: mutate the source of plugins and evaluation, one change at a time in a copy, and see whether the cases catch it. With
+    /// Instead: mutate the source of plugins and evaluation, one change at a time in a copy, and check whether the cases catch it. With
     /// TEXT, only in files whose path contains it.
     #[arg(long, value_name = "TEXT", num_args = 0..=1, default_missing_value = "")]
     pub(crate) mutants: Option<String>,
-    /// With --mutants: maximum number of changes, spread over all.
+    /// With --mutants: maximum number of changes, spread over all possible ones.
     #[arg(long, default_value_t = usize::MAX, hide_default_value = true, value_name = "N")]
     pub(crate) mutants_max: usize,
-    /// Hold this program against answers that --mutants has recorded.
+    /// Compare this program with answers that --mutants has recorded.
     #[arg(long, value_name = "FILE", hide = true)]
     pub(crate) replay: Option<PathBuf>,
 }

@@ -1,20 +1,20 @@
-//! The command line. `cargo xtask fuzz` has this file too, so that help and mistakes cost no build.
+//! The command line. `cargo xtask fuzz` includes this file too, so that help and mistakes need no build.
 
 use std::path::PathBuf;
 
 use clap::Parser;
 
-/// Feed parsers with damaged inputs made from their seeds; report what breaks them, and how to reproduce it.
+/// Feed damaged inputs, made from seeds, to parsers; report what breaks them, and how to reproduce it.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask fuzz")]
 pub(crate) struct Options {
-    /// Target. May be repeated [default: all, one after the other].
+    /// Target to run. May be repeated [default: all, one after another].
     #[arg(long, value_name = "NAME")]
     pub(crate) target: Vec<String>,
-    /// Inputs for each target.
+    /// Number of inputs for each target.
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(..INPUTS_MAX))]
     pub(crate) inputs: u64,
-    /// Number of the first input: a long run can be split.
+    /// Number of the first input, to split a long run.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..INPUTS_MAX))]
     pub(crate) first: u64,
     /// Seed of the inputs [default: a new one each time].
@@ -31,5 +31,5 @@ pub(crate) struct Options {
     pub(crate) list: bool,
 }
 
-/// Above every number of an input.
+/// Above the number of every input.
 const INPUTS_MAX: u64 = 1 << 48;
