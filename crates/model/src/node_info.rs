@@ -117,7 +117,7 @@ impl NodeInfo {
         &self.used_ports
     }
 
-    /// Sum of the pods' requests.
+    /// Sum of the pods' requests. Scalar resources of which they request 0 are not named.
     #[must_use]
     pub fn requested(&self) -> &Resources {
         &self.requested
@@ -210,6 +210,7 @@ impl NodeInfo {
         self.lowest_priority = Some(self.lowest_priority.map_or(pod.priority, |low| low.min(pod.priority)));
         let requests = &pod.requests;
         self.requested.add_assign(&requests.on_node);
+        self.requested.drop_zeros();
         self.non_zero_milli_cpu = self.non_zero_milli_cpu.wrapping_add(requests.non_zero_milli_cpu);
         self.non_zero_memory = self.non_zero_memory.wrapping_add(requests.non_zero_memory);
         for port in &pod.host_ports {
@@ -252,6 +253,7 @@ impl NodeInfo {
         }
         let requests = &pod.requests;
         self.requested.sub_assign(&requests.on_node);
+        self.requested.drop_zeros();
         self.non_zero_milli_cpu = self.non_zero_milli_cpu.wrapping_sub(requests.non_zero_milli_cpu);
         self.non_zero_memory = self.non_zero_memory.wrapping_sub(requests.non_zero_memory);
         // A set, as upstream: of two pods with the same port, the first to leave frees it.
@@ -359,6 +361,29 @@ mod tests {
         }
         let none = LabelSelector::from_map(&[("app".into(), "another".into())].into());
         assert!(info.pods_for(&none).is_empty() && !info.pods().is_empty());
+    }
+
+    #[test]
+    fn names_of_which_nobody_asks_for_anything_do_not_stay_in_the_sum() {
+        let asking = |name: &str, amounts: serde_json::Value| {
+            let pod = json!({"metadata": {"name": name, "uid": name},
+                "spec": {"containers": [{"name": "c", "resources": {"requests": amounts}}]}});
+            let wire: wire::Pod = serde_json::from_value(pod).expect("a pod");
+            Arc::new(Pod::new(&wire).expect("a pod that compiles"))
+        };
+        let node: wire::Node = serde_json::from_value(json!({"metadata": {"name": "n"}})).expect("a node");
+        let mut info = NodeInfo::new(Arc::new(Node::new(&node).expect("a node that compiles")));
+        let named = |info: &NodeInfo| -> Vec<(String, i64)> {
+            let scalars = info.requested().scalars.iter();
+            scalars.map(|(name, amount)| (name.to_string(), *amount)).collect()
+        };
+        info.add_pod(asking("a", json!({"x.y/gpu": "2", "x.y/nothing": "0"})));
+        info.add_pod(asking("b", json!({"x.y/gpu": "1", "x.y/card": "4"})));
+        assert_eq!(named(&info), [("x.y/card".to_owned(), 4), ("x.y/gpu".to_owned(), 3)]);
+        info.remove_pod(&Uid::from("b"));
+        assert_eq!(named(&info), [("x.y/gpu".to_owned(), 2)]);
+        info.remove_pod(&Uid::from("a"));
+        assert_eq!(info.requested(), &Resources::default());
     }
 
     #[test]
