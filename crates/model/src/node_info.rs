@@ -111,10 +111,20 @@ impl NodeInfo {
         &self.pods_with_required_anti_affinity
     }
 
-    /// Host ports in use, without duplicates.
+    /// Host ports in use, without duplicates, sorted.
     #[must_use]
     pub fn used_ports(&self) -> &[HostPort] {
         &self.used_ports
+    }
+
+    /// Whether the port, or one with which it [conflicts](HostPort::conflicts), is in use.
+    #[must_use]
+    pub fn is_port_taken(&self, port: &HostPort) -> bool {
+        let wanted = (port.port, &port.protocol);
+        let from = self.used_ports.partition_point(|used| (used.port, &used.protocol) < wanted);
+        let mut alike =
+            self.used_ports[from..].iter().take_while(|used| (used.port, &used.protocol) == wanted);
+        alike.any(|used| used.conflicts(port))
     }
 
     /// Sum of the pods' requests. Scalar resources of which they request 0 are not named.
@@ -361,6 +371,39 @@ mod tests {
         }
         let none = LabelSelector::from_map(&[("app".into(), "another".into())].into());
         assert!(info.pods_for(&none).is_empty() && !info.pods().is_empty());
+    }
+
+    #[test]
+    fn a_port_is_taken_where_one_that_is_in_use_conflicts_with_it() {
+        let port =
+            |ip: &str, protocol: &str, port: i32| HostPort { ip: ip.into(), protocol: protocol.into(), port };
+        let node: wire::Node = serde_json::from_value(json!({"metadata": {"name": "n"}})).expect("a node");
+        let mut info = NodeInfo::new(Arc::new(Node::new(&node).expect("a node that compiles")));
+        // Thousands, of every kind, by address and for all addresses.
+        let all: Vec<HostPort> = (1..=4000)
+            .flat_map(|number| {
+                let ip = ["0.0.0.0", "10.0.0.1", "10.0.0.2"][number as usize % 3];
+                let protocol = ["TCP", "UDP"][number as usize % 2];
+                [port(ip, protocol, number), port("10.0.0.3", "TCP", number * 3)]
+            })
+            .collect();
+        let ports: Vec<_> = all
+            .iter()
+            .map(|p| json!({"hostPort": p.port, "hostIP": p.ip.as_str(), "protocol": p.protocol.as_str()}))
+            .collect();
+        let pod = json!({"metadata": {"name": "p", "uid": "p"}, "spec": {"containers": [{"name": "c", "ports": ports}]}});
+        let wire: wire::Pod = serde_json::from_value(pod).expect("a pod");
+        info.add_pod(Arc::new(Pod::new(&wire).expect("a pod that compiles")));
+        assert!(info.used_ports().is_sorted());
+        for ip in ["0.0.0.0", "10.0.0.1", "10.0.0.3", "10.0.0.4"] {
+            for protocol in ["TCP", "UDP", "SCTP"] {
+                for number in (1..13_000).step_by(37) {
+                    let wanted = port(ip, protocol, number);
+                    let conflicts = all.iter().any(|used| used.conflicts(&wanted));
+                    assert_eq!(info.is_port_taken(&wanted), conflicts, "{wanted}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::time::Timestamp;
 use crate::trimmed::placed;
 use crate::{Atom, wire};
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -46,8 +47,8 @@ impl fmt::Display for Uid {
     }
 }
 
-/// A host port that a pod wants or has.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A host port that a pod wants or has. They are ordered by port, protocol and address: those that may conflict stand together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostPort {
     /// Address; `0.0.0.0` if none is given.
     pub ip: Atom,
@@ -65,6 +66,19 @@ impl HostPort {
         self.port == other.port
             && self.protocol == other.protocol
             && (self.ip == other.ip || self.ip == ALL || other.ip == ALL)
+    }
+}
+
+impl Ord for HostPort {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let (one, other) = ((self.port, &self.protocol, &self.ip), (other.port, &other.protocol, &other.ip));
+        one.cmp(&other)
+    }
+}
+
+impl PartialOrd for HostPort {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
