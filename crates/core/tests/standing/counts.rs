@@ -501,6 +501,23 @@ fn a_class_counts_the_namespaces_that_its_terms_mean_and_the_pod_that_is_kept_in
 }
 
 #[test]
+fn a_class_counts_the_pod_that_it_keeps() {
+    let bytes_for = |labels: usize, settings: StandingSettings| {
+        let mut world = World::new(40, 0, settings);
+        let mut kind = asking("100m");
+        for at in 0..labels {
+            kind["metadata"]["labels"][format!("l{at}")] = "x".into();
+        }
+        world.place(&kind);
+        world.standing.counts().bytes
+    };
+    for settings in [AT_ONCE, StandingSettings::default()] {
+        let more = bytes_for(1000, settings) - bytes_for(0, settings);
+        assert!(more > 1000 * 2 * size_of::<Atom>(), "{more} bytes");
+    }
+}
+
+#[test]
 fn a_share_of_the_nodes_that_the_user_asks_for_is_taken_as_upstream_does() {
     let mut world = World::new(200, 60, AT_ONCE);
     assert_eq!(world.nodes_for(&asking("100m")), 0);

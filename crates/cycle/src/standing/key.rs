@@ -67,14 +67,12 @@ impl Key {
         }
     }
 
-    /// Memory used beyond that of every key, in bytes. The pod includes its complete object if guests or extenders read that, and
-    /// may no longer be referenced anywhere else.
+    /// Memory used beyond that of every key, in bytes. The pod may no longer be referenced anywhere else.
     pub(super) fn bytes(&self) -> usize {
         let readings = self.readings.iter().flatten().map(|key| key.bytes());
         let filters = self.group_filters.iter().map(|filter| filter.bytes());
         let scores = self.group_scores.iter().map(|score| score.bytes());
-        let json = self.pod.json.as_ref().map_or(0, |json| json.len());
-        json + readings.chain(filters).chain(scores).sum::<usize>()
+        self.pod.bytes() + readings.chain(filters).chain(scores).sum::<usize>()
     }
 
     /// Equal keys have equal hashes.

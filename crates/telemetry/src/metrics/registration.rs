@@ -291,7 +291,7 @@ impl Metrics {
         let rejections_not_kept = Counter::default();
         registry.register(
             "rejections_not_kept",
-            "Rejections that were not remembered, since 256 kinds of pods that fit nowhere were known: pods of further kinds are tried one by one",
+            "Rejections that were not remembered, since 256 kinds of pods that fit nowhere were known or the pod takes more than 64 KiB: such pods are tried one by one",
             rejections_not_kept.clone(),
         );
         let bind_requests = Labelled::counter(["code"]);
