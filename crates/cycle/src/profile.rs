@@ -171,6 +171,8 @@ pub struct Profile {
     /// Those of the others that also run again if the node's object has changed.
     admission: Vec<At<dyn Filter>>,
     evicts_pods: bool,
+    /// Whether all plugins at PostFilter fail alike for pods that are alike.
+    fails_alike: bool,
     /// Plugins at PreEnqueue, in order.
     pub pre_enqueue: Vec<At<dyn PreEnqueue>>,
     /// The plugin that orders the queue.
@@ -253,6 +255,7 @@ impl Profile {
         }
         let registrations: BTreeMap<_, _> = all.iter().map(|p| (p.name.clone(), p.plugin.events())).collect();
         let evicts_pods = post_filter.iter().any(|p| declarations[p.number].evicts_pods());
+        let fails_alike = post_filter.iter().all(|plugin| plugin.point.fails_alike());
         let (guards, others): (Vec<_>, Vec<_>) =
             filter.iter().cloned().partition(|p| declarations[p.number].guards_the_node());
         let admission = others.into_iter().filter(|p| declarations[p.number].judged_at_admission).collect();
@@ -271,6 +274,7 @@ impl Profile {
             guards,
             admission,
             evicts_pods,
+            fails_alike,
             pre_enqueue,
             queue_sort: queue_sort.remove(0),
             pre_filter,
@@ -399,7 +403,7 @@ impl Profile {
         self.extenders().is_empty()
             && self.pre_filter.iter().all(|plugin| tell(plugin))
             && self.filter.iter().all(|plugin| tell(plugin))
-            && self.post_filter.iter().all(|plugin| plugin.point.fails_alike())
+            && self.fails_alike
     }
 
     /// Whether pods that are alike have one answer: no plugin that is asked before a node is chosen may tell them apart by what it does

@@ -159,7 +159,10 @@ impl Standing {
             && Class::bytes_at_least(nodes) <= self.settings.bytes_max / 8;
         let is_new = seen != Seen::Before && !at_once && !self.settings.first_sight;
         if is_new && (needs_a_class || !self.has_room_for_columns(nodes)) {
-            return Err(Why::FirstSight);
+            return Err(match seen {
+                Seen::GivenUp(why) => why,
+                Seen::Never | Seen::Before => Why::FirstSight,
+            });
         }
         if !is_new && class.is_none() && Class::bytes_at_least(nodes) > self.settings.bytes_max {
             return Err(Why::TooLarge);
@@ -189,7 +192,7 @@ impl Standing {
                 Ok(Judged::Chosen { node, scored, details })
             }
             (Err(why), _) => {
-                self.classes.give_up(hash);
+                self.classes.give_up(hash, why.clone());
                 Err(why)
             }
             (judged, _) => judged,
@@ -274,7 +277,7 @@ impl Standing {
         asker: &Asker<'_, '_>,
     ) -> Result<Box<Class>, Why> {
         let is_known = class.is_some();
-        let bytes_max = self.settings.bytes_max / 2;
+        let (class_bytes_max, bytes_max) = (self.settings.bytes_max, self.settings.bytes_max / 2);
         let has_room = self.has_room_for_columns(asker.pass.cx.snapshot.nodes().len());
         let refresh = || -> Result<_, Why> {
             let mut class = class.unwrap_or_else(|| Box::new(Class::new(key)));
@@ -292,7 +295,7 @@ impl Standing {
                 Err(Why::TooManyGroups) => None,
                 sheet => sheet?,
             };
-            let work = class.update(asker, stale, sheet.as_ref())?;
+            let work = class.update(asker, stale, sheet.as_ref(), class_bytes_max)?;
             class::tell(asker, sheet.as_ref(), work);
             Ok((class, work))
         };
@@ -308,6 +311,12 @@ impl Standing {
 
     fn keep(&mut self, class: Box<Class>) {
         let bytes_max = self.settings.bytes_max.saturating_sub(self.bytes_beside_classes());
+        if class.bytes > bytes_max {
+            // All others would go, and then it as well.
+            self.classes.give_up(class.key.hash(), Why::TooLarge);
+            self.counts.dropped += 1;
+            return;
+        }
         self.counts.dropped += self.classes.put(class, bytes_max) as u64;
     }
 }

@@ -6,6 +6,7 @@
 use rustc_hash::FxHashMap;
 use secondmate_model::{Atom, Labels, NodeInfo, Pod, PodAffinityTerm, Requirement};
 use smallvec::SmallVec;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Which of a pod's lists a term is in.
@@ -54,9 +55,9 @@ pub(crate) struct AffinityTerms {
     numbers: FxHashMap<Arc<ExistingTerm>, usize>,
     vacant: Vec<usize>,
     /// Rows by a label that their selectors require: key, then value.
-    by_label: FxHashMap<Atom, FxHashMap<Atom, Vec<usize>>>,
+    by_label: FxHashMap<Atom, FxHashMap<Atom, BTreeSet<usize>>>,
     /// Rows whose selectors do not require any label to have one specific value.
-    others: Vec<usize>,
+    others: BTreeSet<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -97,7 +98,7 @@ impl AffinityTerms {
         rows
     }
 
-    fn filed(&self, key: &Atom, value: &Atom) -> Option<&Vec<usize>> {
+    fn filed(&self, key: &Atom, value: &Atom) -> Option<&BTreeSet<usize>> {
         self.by_label.get(key)?.get(value)
     }
 
@@ -106,7 +107,7 @@ impl AffinityTerms {
     fn best_label(&self, term: &PodAffinityTerm) -> Option<usize> {
         let requirements = term.selector.requirements().iter().enumerate();
         let labels = requirements.filter_map(|(at, requirement)| Some((at, label(requirement)?)));
-        let best = labels.min_by_key(|(_, (key, value))| self.filed(key, value).map_or(0, Vec::len));
+        let best = labels.min_by_key(|(_, (key, value))| self.filed(key, value).map_or(0, BTreeSet::len));
         best.map(|(at, _)| at)
     }
 
@@ -117,17 +118,17 @@ impl AffinityTerms {
             }
             None => &mut self.others,
         };
-        rows.push(at);
+        rows.insert(at);
     }
 
     fn unfile(&mut self, row: &Row, at: usize) {
         let Some((key, value)) = row.label() else {
-            self.others.retain(|other| *other != at);
+            self.others.remove(&at);
             return;
         };
         let Some(values) = self.by_label.get_mut(key) else { return };
         if let Some(rows) = values.get_mut(value) {
-            rows.retain(|other| *other != at);
+            rows.remove(&at);
             if rows.is_empty() {
                 values.remove(value);
             }
@@ -288,6 +289,28 @@ mod tests {
         }
         nodes.iter().for_each(|node| terms.replace(Some(node), None));
         assert!(terms.by_label.is_empty() && terms.others.is_empty(), "{terms:?}");
+    }
+
+    #[test]
+    fn a_pod_with_thousands_of_terms_comes_and_goes() {
+        let terms: Vec<Value> = (0..5_000)
+            .map(|at| json!({"topologyKey": format!("key-{at}"), "labelSelector": {"matchLabels": {"app": "a"}}}))
+            .collect();
+        let any: Vec<Value> =
+            (0..5_000).map(|at| json!({"topologyKey": format!("key-{at}"), "labelSelector": {}})).collect();
+        let pod = json!({"metadata": {"name": "p", "uid": "p", "namespace": "ns"}, "spec": {"containers": [], "affinity": {
+            "podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": any},
+            "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}}});
+        let pod = Arc::new(Pod::new(&from::<wire::Pod>(pod)).expect("a pod that compiles"));
+        let (empty, with) = (node(&[]), node(&[&pod]));
+        let mut terms = AffinityTerms::default();
+        for _ in 0..2 {
+            terms.replace(Some(&empty), Some(&with));
+            assert_eq!(terms.rows_about(&[("app", "a")].into_iter().collect()).len(), 10_000);
+            terms.replace(Some(&with), Some(&empty));
+            assert!(terms.by_label.is_empty() && terms.others.is_empty() && terms.numbers.is_empty());
+        }
+        assert_eq!(terms.rows.len(), 10_000, "they are used again");
     }
 
     fn one_selector(app: &str) -> String {

@@ -88,7 +88,12 @@ pub struct DomainTotals {
     pub most: Option<i64>,
 }
 
-/// A node's position for a [`GroupFilter`] or a [`GroupScore`].
+/// The largest number of coordinates for which groups are worth distinguishing. A plugin that would need more returns no filter and no
+/// score by groups, and is asked about each node instead: so one pod that names thousands of topology keys does not make everything that is
+/// kept about the nodes that wide.
+pub const COORDINATES_MAX: usize = 64;
+
+/// A node's position for a [`GroupFilter`] or a [`GroupScore`]: at most [`COORDINATES_MAX`] coordinates.
 pub type Coordinates<'a> = SmallVec<[Coordinate<'a>; 4]>;
 
 /// One of a node's coordinates.

@@ -50,7 +50,8 @@ pub use extender::{
 pub use fact::Fact;
 pub use fit_error::fit_error_message;
 pub use grouping::{
-    Alike, Coordinate, Coordinates, DomainTotals, GroupFilter, GroupScore, NodeGroup, Place, hash_of,
+    Alike, COORDINATES_MAX, Coordinate, Coordinates, DomainTotals, GroupFilter, GroupScore, NodeGroup, Place,
+    hash_of,
 };
 pub use normalization::Normalization;
 pub use plugin::{

@@ -35,7 +35,7 @@ pub const MIN_NODE_SCORE: i64 = 0;
 /// pod and the node, and `secondmate_plugin_panics_total` counts it. Other pods are scheduled as before, and this one is retried
 /// after its backoff. In PreEnqueue a panic holds the pod back, in [`Plugin::hint`] it means [`Hint::Queue`], in queue sort the
 /// two pods compare as equal, and in Unreserve and PostBind it has no effect. Only a panic in a factory, or in a method that is
-/// called at startup ([`Plugin::declaration`], [`Plugin::events`]), ends the process.
+/// called at startup ([`Plugin::declaration`], [`Plugin::events`], [`PostFilter::fails_alike`]), ends the process.
 ///
 /// The [`CycleState`] of the attempt is discarded. State that a plugin keeps across pods remains as the panic left it, and the
 /// plugin continues to be called, because only its author can tell whether that state is consistent. With a [`std::sync::Mutex`]
@@ -395,7 +395,7 @@ pub trait PostFilter: Plugin {
 
     /// Whether a negative answer depends only on the context, on the pod's parts ([`PodParts::ALL`](crate::PodParts::ALL)), and
     /// on whether the pod preempts at all. If so, the answer is reused for other pods that are equivalent in these respects, as
-    /// long as nothing changes.
+    /// long as nothing changes. Called once, at startup.
     fn fails_alike(&self) -> bool {
         false
     }

@@ -158,7 +158,7 @@ fn compare(pod: &Pod, node: &NodeInfo, held: &Resources) -> Vec<Shortage> {
             found.push(Shortage::Resource { resource, asked, bound, allocatable });
         }
     }
-    let taken = |port: &&HostPort| node.used_ports().iter().any(|used| used.conflicts(port));
+    let taken = |port: &&HostPort| node.is_port_taken(port);
     found.extend(pod.host_ports.iter().filter(taken).cloned().map(Shortage::Port));
     found
 }

@@ -111,13 +111,23 @@ impl NodeInfo {
         &self.pods_with_required_anti_affinity
     }
 
-    /// Host ports in use, without duplicates.
+    /// Host ports in use, without duplicates, sorted.
     #[must_use]
     pub fn used_ports(&self) -> &[HostPort] {
         &self.used_ports
     }
 
-    /// Sum of the pods' requests.
+    /// Whether the port, or one with which it [conflicts](HostPort::conflicts), is in use.
+    #[must_use]
+    pub fn is_port_taken(&self, port: &HostPort) -> bool {
+        let wanted = (port.port, &port.protocol);
+        let from = self.used_ports.partition_point(|used| (used.port, &used.protocol) < wanted);
+        let mut alike =
+            self.used_ports[from..].iter().take_while(|used| (used.port, &used.protocol) == wanted);
+        alike.any(|used| used.conflicts(port))
+    }
+
+    /// Sum of the pods' requests. Scalar resources of which they request 0 are not named.
     #[must_use]
     pub fn requested(&self) -> &Resources {
         &self.requested
@@ -210,6 +220,7 @@ impl NodeInfo {
         self.lowest_priority = Some(self.lowest_priority.map_or(pod.priority, |low| low.min(pod.priority)));
         let requests = &pod.requests;
         self.requested.add_assign(&requests.on_node);
+        self.requested.drop_zeros();
         self.non_zero_milli_cpu = self.non_zero_milli_cpu.wrapping_add(requests.non_zero_milli_cpu);
         self.non_zero_memory = self.non_zero_memory.wrapping_add(requests.non_zero_memory);
         for port in &pod.host_ports {
@@ -252,6 +263,7 @@ impl NodeInfo {
         }
         let requests = &pod.requests;
         self.requested.sub_assign(&requests.on_node);
+        self.requested.drop_zeros();
         self.non_zero_milli_cpu = self.non_zero_milli_cpu.wrapping_sub(requests.non_zero_milli_cpu);
         self.non_zero_memory = self.non_zero_memory.wrapping_sub(requests.non_zero_memory);
         // A set, as upstream: of two pods with the same port, the first to leave frees it.
@@ -359,6 +371,62 @@ mod tests {
         }
         let none = LabelSelector::from_map(&[("app".into(), "another".into())].into());
         assert!(info.pods_for(&none).is_empty() && !info.pods().is_empty());
+    }
+
+    #[test]
+    fn a_port_is_taken_where_one_that_is_in_use_conflicts_with_it() {
+        let port =
+            |ip: &str, protocol: &str, port: i32| HostPort { ip: ip.into(), protocol: protocol.into(), port };
+        let node: wire::Node = serde_json::from_value(json!({"metadata": {"name": "n"}})).expect("a node");
+        let mut info = NodeInfo::new(Arc::new(Node::new(&node).expect("a node that compiles")));
+        // Thousands, of every kind, by address and for all addresses.
+        let all: Vec<HostPort> = (1..=4000)
+            .flat_map(|number| {
+                let ip = ["0.0.0.0", "10.0.0.1", "10.0.0.2"][number as usize % 3];
+                let protocol = ["TCP", "UDP"][number as usize % 2];
+                [port(ip, protocol, number), port("10.0.0.3", "TCP", number * 3)]
+            })
+            .collect();
+        let ports: Vec<_> = all
+            .iter()
+            .map(|p| json!({"hostPort": p.port, "hostIP": p.ip.as_str(), "protocol": p.protocol.as_str()}))
+            .collect();
+        let pod = json!({"metadata": {"name": "p", "uid": "p"}, "spec": {"containers": [{"name": "c", "ports": ports}]}});
+        let wire: wire::Pod = serde_json::from_value(pod).expect("a pod");
+        info.add_pod(Arc::new(Pod::new(&wire).expect("a pod that compiles")));
+        assert!(info.used_ports().is_sorted());
+        for ip in ["0.0.0.0", "10.0.0.1", "10.0.0.3", "10.0.0.4"] {
+            for protocol in ["TCP", "UDP", "SCTP"] {
+                for number in (1..13_000).step_by(37) {
+                    let wanted = port(ip, protocol, number);
+                    let conflicts = all.iter().any(|used| used.conflicts(&wanted));
+                    assert_eq!(info.is_port_taken(&wanted), conflicts, "{wanted}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_of_which_nobody_asks_for_anything_do_not_stay_in_the_sum() {
+        let asking = |name: &str, amounts: serde_json::Value| {
+            let pod = json!({"metadata": {"name": name, "uid": name},
+                "spec": {"containers": [{"name": "c", "resources": {"requests": amounts}}]}});
+            let wire: wire::Pod = serde_json::from_value(pod).expect("a pod");
+            Arc::new(Pod::new(&wire).expect("a pod that compiles"))
+        };
+        let node: wire::Node = serde_json::from_value(json!({"metadata": {"name": "n"}})).expect("a node");
+        let mut info = NodeInfo::new(Arc::new(Node::new(&node).expect("a node that compiles")));
+        let named = |info: &NodeInfo| -> Vec<(String, i64)> {
+            let scalars = info.requested().scalars.iter();
+            scalars.map(|(name, amount)| (name.to_string(), *amount)).collect()
+        };
+        info.add_pod(asking("a", json!({"x.y/gpu": "2", "x.y/nothing": "0"})));
+        info.add_pod(asking("b", json!({"x.y/gpu": "1", "x.y/card": "4"})));
+        assert_eq!(named(&info), [("x.y/card".to_owned(), 4), ("x.y/gpu".to_owned(), 3)]);
+        info.remove_pod(&Uid::from("b"));
+        assert_eq!(named(&info), [("x.y/gpu".to_owned(), 2)]);
+        info.remove_pod(&Uid::from("a"));
+        assert_eq!(info.requested(), &Resources::default());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Pods, compiled: everything that plugins may read, in a form that is cheap to read.
 
 mod affinity;
+mod size;
 mod spread;
 mod volumes;
 
@@ -15,6 +16,7 @@ use crate::time::Timestamp;
 use crate::trimmed::placed;
 use crate::{Atom, wire};
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -46,8 +48,8 @@ impl fmt::Display for Uid {
     }
 }
 
-/// A host port that a pod wants or has.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A host port that a pod wants or has. They are ordered by port, protocol and address: those that may conflict stand together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostPort {
     /// Address; `0.0.0.0` if none is given.
     pub ip: Atom,
@@ -65,6 +67,19 @@ impl HostPort {
         self.port == other.port
             && self.protocol == other.protocol
             && (self.ip == other.ip || self.ip == ALL || other.ip == ALL)
+    }
+}
+
+impl Ord for HostPort {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let (one, other) = ((self.port, &self.protocol, &self.ip), (other.port, &other.protocol, &other.ip));
+        one.cmp(&other)
+    }
+}
+
+impl PartialOrd for HostPort {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -205,6 +220,8 @@ pub struct PodContent {
     /// The complete object as JSON, kept only if a plugin or an extender asks for it, since it is larger than everything else
     /// together.
     pub json: Option<Arc<str>>,
+    /// See [`Pod::bytes`]; without the JSON.
+    bytes: usize,
 }
 
 impl Pod {
@@ -236,7 +253,7 @@ impl Pod {
         let labels = Labels::new(&meta.labels);
         let condition = |kind: &str| status.conditions.iter().find(|c| &*c.kind == kind);
         let name_of = |name: &str| (!name.is_empty()).then(|| Atom::new(name));
-        let content = PodContent {
+        let mut content = PodContent {
             uid: Uid::from(&*meta.uid),
             name: meta.name.clone(),
             resource_version: meta.resource_version.clone(),
@@ -290,7 +307,9 @@ impl Pod {
             preempted_by_scheduler: condition("DisruptionTarget")
                 .is_some_and(|c| &*c.status == "True" && &*c.reason == "PreemptionByScheduler"),
             json: None,
+            bytes: 0,
         };
+        content.bytes = size::of(&labels, &content);
         Ok(Self {
             node_name: name_of(&spec.node_name),
             namespace,
@@ -305,6 +324,13 @@ impl Pod {
     pub fn with_json(mut self, json: &str) -> Self {
         self.json = Some(json.into());
         self
+    }
+
+    /// Memory that it takes beyond what every pod does, in bytes: an estimate of the lists and texts that may be long, as of when it was
+    /// compiled.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes + self.json.as_ref().map_or(0, |json| json.len())
     }
 
     /// `NAMESPACE/NAME`.

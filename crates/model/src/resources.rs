@@ -94,6 +94,9 @@ impl fmt::Display for ResourceKey {
     }
 }
 
+/// Up to so many scalar resources are searched one by one: to compare two names costs a comparison of addresses then.
+const FEW: usize = 8;
+
 /// A resource vector in the units that plugins use.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Resources {
@@ -123,7 +126,11 @@ impl Resources {
     /// The amount of a scalar resource, if the vector contains it.
     #[must_use]
     pub fn scalar(&self, name: &Atom) -> Option<i64> {
-        self.scalars.iter().find(|(own, _)| own == name).map(|(_, amount)| *amount)
+        if self.scalars.len() <= FEW {
+            return self.scalars.iter().find(|(own, _)| own == name).map(|(_, amount)| *amount);
+        }
+        let at = self.scalars.binary_search_by(|(own, _)| own.cmp(name)).ok()?;
+        Some(self.scalars[at].1)
     }
 
     /// Whether nothing is requested, as NodeResourcesFit defines it: a scalar resource counts even if its amount is 0.
@@ -147,20 +154,49 @@ impl Resources {
         self.combine(other, i64::max);
     }
 
+    /// Leaves out the scalar resources that come to 0: in a sum to which vectors come and from which they go, names that nobody asks for any
+    /// more would stay for ever.
+    pub(crate) fn drop_zeros(&mut self) {
+        if self.scalars.iter().any(|(_, amount)| *amount == 0) {
+            let scalars = std::mem::take(&mut self.scalars).into_vec();
+            self.scalars = scalars.into_iter().filter(|(_, amount)| *amount != 0).collect();
+        }
+    }
+
     fn combine(&mut self, other: &Self, with: impl Fn(i64, i64) -> i64) {
         self.milli_cpu = with(self.milli_cpu, other.milli_cpu);
         self.memory = with(self.memory, other.memory);
         self.ephemeral_storage = with(self.ephemeral_storage, other.ephemeral_storage);
-        for (name, amount) in &other.scalars {
-            match self.scalars.binary_search_by(|(own, _)| own.cmp(name)) {
-                Ok(at) => self.scalars[at].1 = with(self.scalars[at].1, *amount),
-                Err(at) => {
-                    let mut scalars = std::mem::take(&mut self.scalars).into_vec();
-                    scalars.insert(at, (name.clone(), with(0, *amount)));
-                    self.scalars = scalars.into_boxed_slice();
-                }
+        self.combine_scalars(&other.scalars, with);
+    }
+
+    /// Both lists are sorted by name.
+    fn combine_scalars(&mut self, others: &[(Atom, i64)], with: impl Fn(i64, i64) -> i64) {
+        let (mut from, mut unknown) = (0, 0);
+        for (name, amount) in others {
+            from += self.scalars[from..].partition_point(|(own, _)| own < name);
+            match self.scalars.get_mut(from).filter(|(own, _)| own == name) {
+                Some((_, own)) => *own = with(*own, *amount),
+                None => unknown += 1,
             }
         }
+        // Mostly every name is known already, and nothing is moved.
+        if unknown == 0 {
+            return;
+        }
+        let known = std::mem::take(&mut self.scalars).into_vec();
+        let mut merged = Vec::with_capacity(known.len() + unknown);
+        let mut others = others.iter().peekable();
+        for own in known {
+            while let Some((name, amount)) = others.next_if(|(name, _)| *name < own.0) {
+                merged.push((name.clone(), with(0, *amount)));
+            }
+            // What the two have in common is combined already.
+            others.next_if(|(name, _)| *name == own.0);
+            merged.push(own);
+        }
+        merged.extend(others.map(|(name, amount)| (name.clone(), with(0, *amount))));
+        self.scalars = merged.into_boxed_slice();
     }
 }
 

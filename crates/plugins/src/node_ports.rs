@@ -112,7 +112,7 @@ impl Filter for NodePorts {
         if state.read::<Prepared>().is_none() {
             return Status::error(NO_STATE);
         }
-        if conflict(&pod.host_ports, node.used_ports()) {
+        if pod.host_ports.iter().any(|port| node.is_port_taken(port)) {
             Status::unschedulable(REASON)
         } else {
             Status::SUCCESS

@@ -13,7 +13,8 @@
 //!
 //! This does not reduce any pod's chances: a pod stands aside only while an attempt would fail.
 //!
-//! There are at most [`KINDS_MAX`] kinds; pods of further kinds are tried one by one, and counted.
+//! There are at most [`KINDS_MAX`] kinds, and one pod of each is kept, so there is none for pods larger than [`POD_BYTES_MAX`]; pods
+//! of further kinds are tried one by one, and counted.
 
 use super::Place;
 use super::places::Ticket;
@@ -30,6 +31,9 @@ use std::sync::Arc;
 
 /// Maximum number of kinds known at a time: each costs a comparison whenever a pod is popped.
 const KINDS_MAX: usize = 256;
+
+/// Bytes of a pod that is kept for its kind, which makes 16 MiB for all kinds. Hardly any pod has a tenth of that.
+const POD_BYTES_MAX: usize = 64 << 10;
 
 #[derive(Debug)]
 struct Kind {
@@ -61,7 +65,7 @@ pub(super) struct Futile {
     kinds: BTreeMap<u64, Kind>,
     /// Counts the states of the cluster.
     world: u64,
-    /// Number of answers that were not kept, for lack of room.
+    /// Number of answers that were not kept, for lack of room or because the pod is too large.
     not_kept: u64,
 }
 
@@ -104,7 +108,7 @@ impl Futile {
         if !is_alike(pod, pod) {
             return;
         }
-        if self.kinds.len() >= KINDS_MAX {
+        if self.kinds.len() >= KINDS_MAX || pod.bytes() > POD_BYTES_MAX {
             self.not_kept += 1;
             return;
         }
@@ -112,7 +116,7 @@ impl Futile {
         self.kinds.insert(key, Kind { like: Arc::clone(pod), answer, world, active, backoff });
     }
 
-    /// Total number of answers that were not kept because there are already [`KINDS_MAX`] kinds.
+    /// Total number of answers that were not kept because there are already [`KINDS_MAX`] kinds or the pod is too large.
     pub fn not_kept(&self) -> u64 {
         self.not_kept
     }

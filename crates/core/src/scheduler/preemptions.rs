@@ -353,7 +353,7 @@ impl Scheduler {
     }
 
     /// Every eviction is done. The preemptor waits for its victims to go; their deletion wakes it like any other pod. If the last
-    /// one has already gone, no such event will come.
+    /// one has already gone, no such event will come, so the pod is tried again whether it was held back or only waits.
     fn finish_preemption(&mut self, preemptor: &Uid, now: Timestamp) {
         let Some(preemption) = self.end(preemptor, now) else { return };
         let gone = self.cache.pod(&preemption.last_uid).is_none();
@@ -362,6 +362,9 @@ impl Scheduler {
         }
         let (queue, cx) = self.queue_at(now);
         queue.ungate(preemptor, gone, cx);
+        if gone {
+            queue.wake(preemptor, changes::ASSIGNED_POD_DELETE.label, cx);
+        }
     }
 
     /// A pod is terminating or gone: preemptors whose last victim it was are no longer held back. Its deletion, which is

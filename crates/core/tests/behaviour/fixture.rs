@@ -44,6 +44,10 @@ pub fn pod(text: &str) -> Arc<Pod> {
                     json!([{"name": "v", "persistentVolumeClaim": {"claimName": value}}]);
             }
             "label" => pod["metadata"]["labels"] = json!({"a": value}),
+            "labels" => {
+                let many = 0..value.parse::<u32>().expect("a number");
+                pod["metadata"]["labels"] = many.map(|at| (format!("l{at}"), json!("x"))).collect();
+            }
             "selects" => pod["spec"]["nodeSelector"] = json!({"a": value}),
             "owner" => {
                 pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet",

@@ -73,6 +73,22 @@ fn what_is_rejected_beyond_256_kinds_is_counted_and_tried_each_time() {
 }
 
 #[test]
+fn the_rejection_of_a_huge_pod_is_counted_and_not_kept() {
+    let mut cluster = Cluster::new(&[]);
+    cluster.node("a cpu=1");
+    for number in 0..3 {
+        cluster.pending(&format!("huge-{number} cpu=9 labels=3000"));
+        assert_eq!(cluster.step(), format!("huge-{number}: unschedulable"));
+    }
+    assert_eq!((cluster.core.queue().rejections_not_kept(), cluster.core.attempts_repeated()), (3, 0));
+    for number in 0..3 {
+        cluster.pending(&format!("large-{number} cpu=9 labels=300"));
+        assert_eq!(cluster.step(), format!("large-{number}: unschedulable"));
+    }
+    assert_eq!((cluster.core.queue().rejections_not_kept(), cluster.core.attempts_repeated()), (3, 2));
+}
+
+#[test]
 fn room_for_one_costs_one_attempt_more_than_that() {
     for more in [&[][..], &["DynamicResources", "DefaultPreemption"]] {
         let mut cluster = crowded(more, 50);

@@ -7,12 +7,14 @@ use secondmate_cycle::panics::PluginPanic;
 use secondmate_cycle::probe::Probe;
 use secondmate_cycle::{Profile, ProfileSpec, StandingSettings, multi_point};
 use secondmate_framework::{
-    Bind, BindStep, Context, CycleState, Declaration, EventRegistration, Filter, Handle, Hint, NodeInfo,
-    NodeParts, NodeStatuses, Normalization, ObjectChange, Parity, Permit, Plugin, Pod, PodParts, PostBind,
-    PostFilter, PostFilterOutcome, PreBind, PreBindStep, PreEnqueue, PreFilter, PreFilterOutcome, PreScore,
-    QueueSort, QueuedPod, Reach, Reserve, RunFilters, Score, Status,
+    Alike, Bind, BindStep, Context, CycleState, Declaration, EventRegistration, Filter, Handle, Hint,
+    NodeInfo, NodeParts, NodeRows, NodeStatuses, Normalization, ObjectChange, Parity, Permit, Plugin, Pod,
+    PodParts, PostBind, PostFilter, PostFilterOutcome, PreBind, PreBindStep, PreEnqueue, PreFilter,
+    PreFilterOutcome, PreScore, QueueSort, QueuedPod, Reach, Reading, Reserve, RowFilter, RowScore,
+    RunFilters, Score, Status,
 };
 use secondmate_model::{Atom, Timestamp};
+use std::any::Any;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -203,16 +205,23 @@ impl PostBind for Panics {
 fn cluster(panics_at: &'static str, evaluation: EvaluationSettings) -> (Cluster, Shared) {
     let shared = Shared::default();
     shared.state().panics_at = panics_at;
-    let mut registry = secondmate_plugins::registry().expect("in-tree plugins");
-    let plugin = shared.clone();
-    registry
-        .register("Panics", move |_, _: &Handle| Ok(Arc::new(Panics(plugin.clone())) as Arc<dyn Plugin>))
-        .expect("a new name");
     let plugins = [("Panics", 1), ("NodeResourcesFit", 1)];
+    (cluster_with(Arc::new(Panics(shared.clone())), &plugins, &shared, evaluation), shared)
+}
+
+/// With a plugin that is called `Panics`.
+fn cluster_with(
+    plugin: Arc<dyn Plugin>,
+    plugins: &[(&str, i64)],
+    shared: &Shared,
+    evaluation: EvaluationSettings,
+) -> Cluster {
+    let mut registry = secondmate_plugins::registry().expect("in-tree plugins");
+    registry.register("Panics", move |_, _: &Handle| Ok(Arc::clone(&plugin))).expect("a new name");
     let spec = ProfileSpec {
         scheduler_name: OURS.to_owned(),
         percentage_of_nodes_to_score: 100,
-        plugins: multi_point(&plugins, &registry, &BTreeMap::new()).expect("plugins that are registered"),
+        plugins: multi_point(plugins, &registry, &BTreeMap::new()).expect("plugins that are registered"),
         ..ProfileSpec::default()
     };
     let profile = Profile::new(&spec, &registry, Parity::Strict).expect("a valid profile");
@@ -222,7 +231,7 @@ fn cluster(panics_at: &'static str, evaluation: EvaluationSettings) -> (Cluster,
     let mut cluster = Cluster { core, script: Default::default(), now: Timestamp::from_secs(1000) };
     cluster.node("n1");
     cluster.node("n2");
-    (cluster, shared)
+    cluster
 }
 
 /// What is reported about a pod `bad`, and what becomes of it and of a later one.
@@ -341,4 +350,169 @@ fn a_panic_outside_of_plugins_is_not_caught() {
     core.apply(Input::Pod(PodWatch::Pending, pod("p")), now);
     let step = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| core.step(now)));
     assert!(step.is_err(), "it goes on up");
+}
+
+/// Panics for pods called `bad` in what only the standing evaluation asks.
+struct Inside(Shared);
+
+impl Inside {
+    fn at(&self, point: &str, pod: &Pod) {
+        let panics = self.0.state().panics_at == point && *pod.name == *"bad";
+        assert!(!panics, "oh, {point}");
+    }
+
+    fn has_rows(&self) -> bool {
+        ["RowFilter", "RowScore"].contains(&self.0.state().panics_at)
+    }
+}
+
+impl Plugin for Inside {
+    fn name(&self) -> &'static str {
+        "Panics"
+    }
+    fn declaration(&self) -> Declaration {
+        let declared = Declaration::of(PodParts::LABELS, NodeParts::ALL);
+        if self.0.state().panics_at == "score_reach" {
+            Declaration { score: Reach::Cluster, ..declared }
+        } else {
+            declared
+        }
+    }
+    fn score_reach(&self, _: &Context<'_>, pod: &Arc<Pod>) -> Option<Reach> {
+        self.at("score_reach", pod);
+        Some(Reach::Node)
+    }
+    fn reading(&self, _: &Context<'_>, _: &CycleState, pod: &Arc<Pod>) -> Option<Reading> {
+        let panics_at = self.0.state().panics_at;
+        let key = Telltale { panics_at, is_bad: *pod.name == *"bad" };
+        panics_at.starts_with("Alike").then(|| Reading::of(key))
+    }
+    acts_at!(as_filter Filter, as_score Score, as_post_filter PostFilter);
+}
+
+impl Filter for Inside {
+    fn filter(&self, _: &Context<'_>, _: &CycleState, _: &Arc<Pod>, _: &NodeInfo) -> Status {
+        Status::SUCCESS
+    }
+    fn by_row<'a>(&'a self, _: &'a CycleState, pod: &'a Arc<Pod>) -> Option<Box<dyn RowFilter + 'a>> {
+        self.has_rows().then(|| -> Box<dyn RowFilter + 'a> { Box::new(Row(self, pod)) })
+    }
+}
+impl Score for Inside {
+    fn score(&self, _: &Context<'_>, _: &CycleState, _: &Arc<Pod>, _: &NodeInfo) -> Result<i64, Status> {
+        Ok(0)
+    }
+    fn normalization(&self) -> Normalization {
+        Normalization::Identity
+    }
+    fn by_row<'a>(&'a self, _: &'a CycleState, pod: &'a Arc<Pod>) -> Option<Box<dyn RowScore + 'a>> {
+        self.has_rows().then(|| -> Box<dyn RowScore + 'a> { Box::new(Row(self, pod)) })
+    }
+}
+impl PostFilter for Inside {
+    fn post_filter(
+        &self,
+        _: &Context<'_>,
+        _: &mut CycleState,
+        _: &Arc<Pod>,
+        _: &NodeStatuses,
+        _: &dyn RunFilters,
+    ) -> PostFilterOutcome {
+        Status::unschedulable("nobody would go").into()
+    }
+    fn fails_alike(&self) -> bool {
+        assert_ne!(self.0.state().panics_at, "fails_alike", "it is asked at the start");
+        false
+    }
+}
+
+struct Row<'a>(&'a Inside, &'a Pod);
+
+impl RowFilter for Row<'_> {
+    fn filter(&self, _: NodeRows<'_>, _: &mut [bool]) {
+        self.0.at("RowFilter", self.1);
+    }
+}
+impl RowScore for Row<'_> {
+    fn score(&self, _: NodeRows<'_>, _: &[bool], scores: &mut [i64]) {
+        self.0.at("RowScore", self.1);
+        scores.fill(0);
+    }
+}
+
+/// What a pod is told by; all are alike.
+#[derive(Debug)]
+struct Telltale {
+    panics_at: &'static str,
+    is_bad: bool,
+}
+
+impl Telltale {
+    fn at(&self, point: &str) {
+        assert!(!self.is_bad || self.panics_at != point, "oh, {point}");
+    }
+}
+
+impl Alike for Telltale {
+    fn is_same(&self, other: &dyn Any) -> bool {
+        let other = other.downcast_ref::<Self>();
+        other.inspect(|other| other.at("Alike::is_same")).is_some()
+    }
+    fn hash(&self) -> u64 {
+        self.at("Alike::hash");
+        7
+    }
+    fn bytes(&self) -> usize {
+        self.at("Alike::bytes");
+        0
+    }
+}
+
+/// A cluster with that plugin.
+fn cluster_inside(panics_at: &'static str) -> (Cluster, Shared) {
+    let shared = Shared::default();
+    shared.state().panics_at = panics_at;
+    let plugins = [("PrioritySort", 1), ("Panics", 1), ("NodeResourcesFit", 1), ("DefaultBinder", 1)];
+    (cluster_with(Arc::new(Inside(shared.clone())), &plugins, &shared, standing()), shared)
+}
+
+#[test]
+fn a_panic_in_what_only_the_standing_evaluation_asks_fails_the_attempt_and_others_go_on() {
+    for (panics_at, point, names) in [
+        ("RowFilter", "Filter", ["bad", "good", "other"]),
+        ("RowScore", "Score", ["bad", "good", "other"]),
+        ("score_reach", "Score", ["good", "bad", "other"]),
+        ("Alike::hash", "Filter", ["good", "bad", "other"]),
+        // Compared with the one that a class is known by.
+        ("Alike::is_same", "Filter", ["good", "bad", "other"]),
+        // A class counts the pod of which it was made.
+        ("Alike::bytes", "Filter", ["bad", "good", "other"]),
+    ] {
+        let (mut cluster, shared) = cluster_inside(panics_at);
+        for name in names {
+            cluster.pending(name);
+            let step = cluster.step();
+            if name == "bad" {
+                assert_eq!(step, "bad: error", "{panics_at}");
+            } else {
+                assert!(step.starts_with(&format!("{name} -> n")), "{panics_at}: {step}");
+            }
+        }
+        let expected = format!("running {point} plugin \"Panics\": panicked: oh, {panics_at}");
+        let events: Vec<String> =
+            cluster.effects().into_iter().filter(|line| line.starts_with("event bad")).collect();
+        assert_eq!(events, [format!("event bad FailedScheduling: {expected}")], "{panics_at}");
+        assert_eq!(shared.state().told, [format!("{expected} (bad)")], "{panics_at}");
+    }
+}
+
+#[test]
+fn whether_rejections_are_alike_is_asked_at_the_start() {
+    let (mut cluster, shared) = cluster_inside("");
+    shared.state().panics_at = "fails_alike";
+    for name in ["bad", "good"] {
+        cluster.pending(&format!("{name} cpu=9"));
+        assert_eq!(cluster.step(), format!("{name}: unschedulable"));
+    }
+    assert_eq!(shared.state().told, Vec::<String>::new());
 }

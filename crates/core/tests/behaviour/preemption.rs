@@ -127,6 +127,31 @@ fn a_last_victim_that_went_by_itself_before_its_turn_does_not_leave_the_pod_wait
 }
 
 #[test]
+fn a_last_victim_that_went_before_its_turn_wakes_a_pod_that_nothing_else_had_tried_to_wake() {
+    let mut cluster = Cluster::new(&["DefaultPreemption"]);
+    cluster.node("n1 cpu=1");
+    // It is going already, so it is not evicted. NodePorts alone rejects the pod, and waits for nobody else.
+    cluster.assigned("holds-the-port cpu=200m port=80 node=n1 priority=3 deleting");
+    cluster.assigned("first cpu=400m node=n1 priority=2");
+    cluster.assigned("last cpu=400m node=n1 priority=1");
+    cluster.pending("p cpu=1 port=80 priority=100");
+    assert_eq!(cluster.step(), "p: unschedulable");
+    assert_eq!(evictions(&mut cluster), ["evict first for p"]);
+    cluster.gone(PodWatch::Assigned, "last");
+    cluster.gone(PodWatch::Assigned, "first");
+    assert_eq!(
+        cluster.place("p"),
+        "Unschedulable",
+        "it is not held back, since no event has tried to wake it"
+    );
+    cluster.evicted("p", "first", Ok(()));
+    assert_eq!(evictions(&mut cluster), ["evict last for p"]);
+    cluster.gone_before_eviction("p", "last");
+    assert_eq!(cluster.core.sizes().preemptions, 0);
+    assert_eq!(cluster.place("p"), "Backoff");
+}
+
+#[test]
 fn a_terminating_last_victim_opens_the_gate() {
     let mut cluster = preempting(1);
     cluster.assigned("v0 cpu=300m node=n1 deleting");

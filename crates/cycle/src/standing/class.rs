@@ -243,16 +243,17 @@ impl Class {
     }
 
     /// Updates the class to the snapshot and the nominations by evaluating the [stale](Self::stale) nodes, over columns if there
-    /// are any. If this fails, the class is no longer usable.
+    /// are any. The counts by domain may use this many bytes. If this fails, the class is no longer usable.
     pub(super) fn update(
         &mut self,
         asker: &Asker<'_, '_>,
         stale: Option<Vec<NodeIndex>>,
         sheet: Option<&Sheet<'_, '_>>,
+        bytes_max: usize,
     ) -> Result<Work, Why> {
         let snapshot = asker.cx().snapshot;
         let rebuilt = stale.is_none();
-        let mut stale = stale.unwrap_or_else(|| self.begin_anew(snapshot.nodes().len()));
+        let mut stale = stale.unwrap_or_else(|| self.begin_anew(snapshot.nodes().len(), bytes_max));
         if rebuilt {
             self.trials.forget_all();
         }
@@ -280,9 +281,9 @@ impl Class {
     }
 
     /// Forgets everything; all nodes have to be evaluated.
-    fn begin_anew(&mut self, nodes: usize) -> Vec<NodeIndex> {
+    fn begin_anew(&mut self, nodes: usize, bytes_max: usize) -> Vec<NodeIndex> {
         self.ranking = Ranking::new(nodes);
-        self.domains = DomainCounts::new(nodes);
+        self.domains = DomainCounts::new(nodes, bytes_max);
         (0..u32::try_from(nodes).expect("fewer than 2^32 nodes")).map(NodeIndex).collect()
     }
 

@@ -2,6 +2,7 @@
 
 use super::class::Class;
 use super::key::Key;
+use super::why::Why;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
@@ -13,21 +14,23 @@ const SEEN: usize = 4096;
 const PASS: u32 = 100;
 
 /// A key that was seen.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Sight {
     hash: u64,
+    /// Pods that are to take the plain pass, and why.
     to_pass: u32,
+    why: Option<Why>,
 }
 
 /// Whether pods of a class have been seen before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
     /// No pod of it was seen recently.
     Never,
     /// A pod of it was seen.
     Before,
-    /// The class turned out to be unusable.
-    GivenUp,
+    /// The class turned out to be unusable, for this reason.
+    GivenUp(Why),
 }
 
 /// Classes by key.
@@ -99,21 +102,21 @@ impl Classes {
     pub(super) fn see(&mut self, key: &Key) -> Seen {
         let sight = self.sight(key.hash());
         if sight.hash != key.hash() {
-            *sight = Sight { hash: key.hash(), to_pass: 0 };
+            *sight = Sight { hash: key.hash(), to_pass: 0, why: None };
             return Seen::Never;
         }
-        match sight.to_pass {
-            0 => Seen::Before,
-            _ => {
+        match &sight.why {
+            Some(why) if sight.to_pass > 0 => {
                 sight.to_pass -= 1;
-                Seen::GivenUp
+                Seen::GivenUp(why.clone())
             }
+            _ => Seen::Before,
         }
     }
 
     /// A class with this hash turned out to be unusable: its next pods take the plain pass without another try.
-    pub(super) fn give_up(&mut self, hash: u64) {
-        *self.sight(hash) = Sight { hash, to_pass: PASS };
+    pub(super) fn give_up(&mut self, hash: u64, why: Why) {
+        *self.sight(hash) = Sight { hash, to_pass: PASS, why: Some(why) };
     }
 
     fn sight(&mut self, hash: u64) -> &mut Sight {

@@ -7,6 +7,7 @@ use super::fixed::{Fixed, Kind, REJECTED, Slot};
 use super::key::Key;
 use super::split::Split;
 use super::why::Why;
+use crate::panics::run;
 use crate::probe::Point;
 use fearless_simd::{Level, Simd, dispatch};
 use secondmate_framework::{
@@ -105,8 +106,8 @@ impl Sheet<'_, '_> {
     /// Which of these nodes pass.
     pub(super) fn filter(&self, rows: NodeRows<'_>, slots: &[Slot], passes: &mut [bool]) {
         passes.iter_mut().zip(slots).for_each(|(passes, slot)| *passes = *slot != REJECTED);
-        for (_, filter) in &self.split.row_filters {
-            filter.filter(rows, passes);
+        for (plugin, filter) in &self.split.row_filters {
+            run(&plugin.name, Point::Filter.name(), None, || filter.filter(rows, passes));
         }
     }
 
@@ -128,8 +129,8 @@ impl Sheet<'_, '_> {
         }
         let mut raw = [0_i64; ROWS];
         let raw = &mut raw[..rows.len()];
-        for (_, score, weight) in &self.split.row_scores {
-            score.score(rows, passes, raw);
+        for (plugin, score, weight) in &self.split.row_scores {
+            run(&plugin.name, Point::Score.name(), None, || score.score(rows, passes, raw));
             if !dispatch!(Level::new(), simd => add(simd, sums, raw, passes, *weight)) {
                 return Err(Why::Failed);
             }

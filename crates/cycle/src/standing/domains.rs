@@ -74,6 +74,8 @@ const DOMAIN_BYTES: usize = size_of::<Domain>() + 10;
 #[derive(Debug, Default)]
 pub(super) struct DomainCounts {
     nodes: usize,
+    /// Memory that it may take, in bytes.
+    bytes_max: usize,
     domains: Vec<Domains>,
     /// What each node contributes, one row of coordinates per node.
     shares: Vec<Share>,
@@ -82,9 +84,9 @@ pub(super) struct DomainCounts {
 }
 
 impl DomainCounts {
-    /// For this many nodes, about which nothing is known yet.
-    pub(super) fn new(nodes: usize) -> Self {
-        Self { nodes, ..Self::default() }
+    /// For this many nodes, about which nothing is known yet, in at most this many bytes.
+    pub(super) fn new(nodes: usize, bytes_max: usize) -> Self {
+        Self { nodes, bytes_max, ..Self::default() }
     }
 
     /// Memory used, in bytes.
@@ -107,7 +109,8 @@ impl DomainCounts {
     /// Records what a node contributes now. Other nodes whose place changes as a result are added to `moved`.
     ///
     /// # Errors
-    /// If the numbers are out of range, or the number of coordinates has changed. The counts are then no longer usable.
+    /// If the numbers are out of range, the number of coordinates has changed, or the counts would use too much memory. They are then no
+    /// longer usable.
     pub(super) fn set(
         &mut self,
         node: NodeIndex,
@@ -115,6 +118,10 @@ impl DomainCounts {
         moved: &mut Vec<NodeIndex>,
     ) -> Result<(), Why> {
         if self.domains.is_empty() {
+            let bytes = self.nodes.saturating_mul(coordinates.len()).saturating_mul(size_of::<Share>());
+            if bytes > self.bytes_max {
+                return Err(Why::TooLarge);
+            }
             self.domains.resize_with(coordinates.len(), Domains::default);
             self.shares.resize(self.nodes * coordinates.len(), NO_SHARE);
         }
@@ -144,7 +151,7 @@ impl DomainCounts {
                 *share = new;
             }
         }
-        Ok(())
+        if self.bytes() > self.bytes_max { Err(Why::TooLarge) } else { Ok(()) }
     }
 
     /// A number that identifies the node's place at a coordinate: see [`DomainCounts::place`].
@@ -311,7 +318,7 @@ mod tests {
     impl Counts {
         /// For nodes that are not placed yet.
         fn of(nodes: usize) -> Self {
-            let mut counts = Self(DomainCounts::new(nodes));
+            let mut counts = Self(DomainCounts::new(nodes, usize::MAX));
             counts.set(0, Coordinate::Own(0));
             counts.0.tally(1);
             counts
@@ -375,6 +382,21 @@ mod tests {
         assert_eq!((counts.totals(), counts.0.domains[0].numbers.len()), ((1, Some(5), Some(5)), 1));
         counts.set(1, zone("d", 0));
         assert_eq!(counts.0.domains[0].rows.len(), 2);
+    }
+
+    #[test]
+    fn what_would_take_too_much_memory_is_refused() {
+        let own = |coordinates: usize| vec![Coordinate::Own(0); coordinates];
+        let mut moved = Vec::new();
+        // Before there is room for any of it.
+        let mut wide = DomainCounts::new(1000, 1000 * 64 * size_of::<Share>());
+        assert_eq!(wide.set(NodeIndex(0), &own(65), &mut moved), Err(Why::TooLarge));
+        assert_eq!((wide.bytes(), wide.width()), (0, 0));
+        assert_eq!(wide.set(NodeIndex(0), &own(64), &mut moved), Ok(()));
+        // Domains of which each node has its own.
+        let mut many = DomainCounts::new(10, 10 * size_of::<Share>() + 3 * DOMAIN_BYTES);
+        let set = (0..4).map(|at| many.set(NodeIndex(at), &[zone(&format!("{at}"), 1)], &mut moved));
+        assert_eq!(set.collect::<Vec<_>>(), [Ok(()), Ok(()), Ok(()), Err(Why::TooLarge)]);
     }
 
     #[test]

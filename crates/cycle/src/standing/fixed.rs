@@ -36,6 +36,8 @@ pub(super) struct Kind {
 #[derive(Debug)]
 pub(super) struct Fixed {
     pub(super) key: Key,
+    /// Memory used by the key, in bytes.
+    key_bytes: usize,
     /// When it was last used, counted in uses.
     pub(super) used: u64,
     cursor: Cursor,
@@ -49,6 +51,7 @@ impl Fixed {
     /// Without any knowledge yet.
     pub(super) fn new(key: Key, snapshot: &Snapshot, split: &Split<'_>) -> Self {
         Self {
+            key_bytes: key.bytes(),
             key,
             used: 0,
             cursor: snapshot.cursor(),
@@ -63,6 +66,7 @@ impl Fixed {
     pub(super) fn bytes(&self) -> usize {
         self.slots.capacity() * size_of::<Slot>()
             + 2 * self.kinds.len() * size_of::<Kind>()
+            + self.key_bytes
             + size_of::<Self>()
     }
 

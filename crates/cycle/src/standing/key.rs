@@ -3,14 +3,48 @@
 //! hand, so volumes matter only through where they can be used.
 
 use super::plan::{Plan, Reads};
-use crate::profile::Profile;
+use crate::panics::run;
+use crate::probe::Point;
+use crate::profile::{PluginRef, Profile};
 use rustc_hash::FxHasher;
-use secondmate_framework::{Alike, GroupFilter, GroupScore, Identity, PodParts};
-use secondmate_model::Pod;
+use secondmate_framework::{Alike, Identity, PodParts};
+use secondmate_model::{Atom, Pod};
 use smallvec::SmallVec;
 use std::any::Any;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+
+/// What a plugin considers in a pod, with the plugin's name: its methods may panic like those of the plugin itself.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    plugin: Atom,
+    point: Point,
+    what: Arc<dyn Alike>,
+}
+
+impl Told {
+    pub(super) fn new(plugin: &PluginRef, point: Point, what: Arc<dyn Alike>) -> Self {
+        Self { plugin: plugin.name.clone(), point, what }
+    }
+
+    fn ask<T>(&self, ask: impl FnOnce(&dyn Alike) -> T) -> T {
+        run(&self.plugin, self.point.name(), None, || ask(&*self.what))
+    }
+
+    fn hash(&self) -> u64 {
+        self.ask(|what| what.hash())
+    }
+
+    fn bytes(&self) -> usize {
+        self.ask(|what| what.bytes())
+    }
+}
+
+impl PartialEq for Told {
+    fn eq(&self, other: &Self) -> bool {
+        self.ask(|what| what.is_same(&*other.what as &dyn Any))
+    }
+}
 
 /// The key of a class.
 #[derive(Debug)]
@@ -19,9 +53,9 @@ pub(super) struct Key {
     filters: u64,
     scores: u64,
     parts: PodParts,
-    readings: SmallVec<[Option<Arc<dyn Alike>>; 4]>,
-    group_filters: SmallVec<[Arc<dyn GroupFilter>; 1]>,
-    group_scores: SmallVec<[Arc<dyn GroupScore>; 1]>,
+    readings: SmallVec<[Option<Told>; 4]>,
+    group_filters: SmallVec<[Told; 1]>,
+    group_scores: SmallVec<[Told; 1]>,
     /// A pod of the class.
     pod: Arc<Pod>,
     hash: u64,
@@ -30,9 +64,13 @@ pub(super) struct Key {
 impl Key {
     /// The key of a pod for which there is a plan.
     pub(super) fn new(profile: &Profile, plan: &Plan<'_>, pod: &Arc<Pod>) -> Self {
-        let group_filters = plan.group_filters.iter().map(|(_, filter)| Arc::clone(filter)).collect();
-        let group_scores = plan.scorers.iter().filter_map(|scorer| scorer.by_group.clone()).collect();
-        Self::with_groups(profile, &plan.reads, group_filters, group_scores, pod)
+        let filters = plan.group_filters.iter();
+        let filters = filters.map(|(filter, by_group)| Told::new(filter, Point::Filter, by_group.clone()));
+        let scores = plan
+            .scorers
+            .iter()
+            .filter_map(|scorer| Some(Told::new(scorer.plugin, Point::Score, scorer.by_group.clone()?)));
+        Self::with_groups(profile, &plan.reads, filters.collect(), scores.collect(), pod)
     }
 
     /// The key of a pod, limited to what these plugins read of it.
@@ -43,14 +81,14 @@ impl Key {
     fn with_groups(
         profile: &Profile,
         reads: &Reads,
-        group_filters: SmallVec<[Arc<dyn GroupFilter>; 1]>,
-        group_scores: SmallVec<[Arc<dyn GroupScore>; 1]>,
+        group_filters: SmallVec<[Told; 1]>,
+        group_scores: SmallVec<[Told; 1]>,
         pod: &Arc<Pod>,
     ) -> Self {
         let mut hasher = FxHasher::default();
         (reads.filters, reads.scores, reads.parts).hash(&mut hasher);
         profile.name().hash(&mut hasher);
-        reads.keys.iter().for_each(|key| key.as_ref().map(|key| key.hash()).hash(&mut hasher));
+        reads.keys.iter().for_each(|key| key.as_ref().map(Told::hash).hash(&mut hasher));
         group_filters.iter().for_each(|filter| filter.hash().hash(&mut hasher));
         group_scores.iter().for_each(|score| score.hash().hash(&mut hasher));
         hash_parts(pod, reads.parts, &mut hasher);
@@ -67,14 +105,10 @@ impl Key {
         }
     }
 
-    /// Memory used beyond that of every key, in bytes. The pod includes its complete object if guests or extenders read that, and
-    /// may no longer be referenced anywhere else.
+    /// Memory used beyond that of every key, in bytes. The pod may no longer be referenced anywhere else.
     pub(super) fn bytes(&self) -> usize {
-        let readings = self.readings.iter().flatten().map(|key| key.bytes());
-        let filters = self.group_filters.iter().map(|filter| filter.bytes());
-        let scores = self.group_scores.iter().map(|score| score.bytes());
-        let json = self.pod.json.as_ref().map_or(0, |json| json.len());
-        json + readings.chain(filters).chain(scores).sum::<usize>()
+        let told = self.readings.iter().flatten().chain(&self.group_filters).chain(&self.group_scores);
+        self.pod.bytes() + told.map(Told::bytes).sum::<usize>()
     }
 
     /// Equal keys have equal hashes.
@@ -88,29 +122,11 @@ impl PartialEq for Key {
         self.hash == other.hash
             && (self.filters, self.scores, self.parts) == (other.filters, other.scores, other.parts)
             && self.profile == other.profile
-            && same_readings(&self.readings, &other.readings)
-            && self.group_filters.len() == other.group_filters.len()
-            && self
-                .group_filters
-                .iter()
-                .zip(&other.group_filters)
-                .all(|(one, other)| one.is_same(&**other as &dyn Any))
-            && self.group_scores.len() == other.group_scores.len()
-            && self
-                .group_scores
-                .iter()
-                .zip(&other.group_scores)
-                .all(|(one, other)| one.is_same(&**other as &dyn Any))
+            && self.readings == other.readings
+            && self.group_filters == other.group_filters
+            && self.group_scores == other.group_scores
             && same_parts(&self.pod, &other.pod, self.parts)
     }
-}
-
-fn same_readings(these: &[Option<Arc<dyn Alike>>], those: &[Option<Arc<dyn Alike>>]) -> bool {
-    these.len() == those.len()
-        && these.iter().zip(those).all(|(one, other)| match (one, other) {
-            (Some(one), Some(other)) => one.is_same(&**other as &dyn Any),
-            (one, other) => one.is_none() && other.is_none(),
-        })
 }
 
 /// Hashes these parts of a pod, except volumes.

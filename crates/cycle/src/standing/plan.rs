@@ -1,13 +1,14 @@
 //! Which plugins act on a pod, and whether a class can keep their answers.
 
+use super::key::Told;
 use super::why::Why;
 use crate::panics::run;
 use crate::plain::Pass;
 use crate::probe::{Point, Probe};
 use crate::profile::{At, PluginRef};
 use secondmate_framework::{
-    Alike, Code, CycleState, Declaration, Filter, GroupFilter, GroupScore, NodeIndex, Normalization,
-    PodParts, Reach, Reading, Score,
+    Code, CycleState, Declaration, Filter, GroupFilter, GroupScore, NodeIndex, Normalization, PodParts,
+    Reach, Reading, Score,
 };
 use secondmate_model::objects::ObjectKind;
 use smallvec::SmallVec;
@@ -29,7 +30,7 @@ pub(super) struct Reads {
     /// Kinds of objects that they read.
     pub(super) kinds: SmallVec<[ObjectKind; 8]>,
     /// The keys of those that report what they read for the pod: see [`Reading::key`].
-    pub(super) keys: SmallVec<[Option<Arc<dyn Alike>>; 4]>,
+    pub(super) keys: SmallVec<[Option<Told>; 4]>,
 }
 
 impl Reads {
@@ -39,9 +40,9 @@ impl Reads {
         self.add_kinds(&declared.objects);
     }
 
-    /// Adds a plugin that reports what it reads for this pod.
-    pub(super) fn add_reading(&mut self, reading: &Reading) {
-        self.keys.push(reading.key.clone());
+    /// Adds a plugin that reported at this point what it reads for this pod.
+    pub(super) fn add_reading(&mut self, plugin: &PluginRef, point: Point, reading: &Reading) {
+        self.keys.push(reading.key.as_ref().map(|key| Told::new(plugin, point, Arc::clone(key))));
         self.add_kinds(&reading.objects);
     }
 
@@ -105,14 +106,19 @@ fn reads_volumes(pass: &Pass<'_>, declared: &Declaration) -> bool {
 /// Whether, for this pod, the plugin's score depends only on the node and the pod's parts.
 fn scores_the_node_alone(pass: &Pass<'_>, plugin: &PluginRef) -> bool {
     let declared = pass.profile.declaration(plugin);
+    let ask = || plugin.plugin.score_reach(&pass.cx, pass.pod);
     is_comparable(pass, declared)
         && (declared.score == Reach::Node
-            || plugin.plugin.score_reach(&pass.cx, pass.pod) == Some(Reach::Node))
+            || run(&plugin.name, Point::Score.name(), None, ask) == Some(Reach::Node))
 }
 
 /// Whether only the plugin itself knows how to normalise its raw scores.
 fn is_normalized_alone(score: &At<dyn Score>) -> bool {
-    score.point.normalization() == Normalization::Own
+    normalization(score) == Normalization::Own
+}
+
+fn normalization(score: &At<dyn Score>) -> Normalization {
+    run(&score.name, Point::Score.name(), None, || score.point.normalization())
 }
 
 impl<'a> Plan<'a> {
@@ -164,7 +170,7 @@ impl<'a> Plan<'a> {
         let ask = || plugin.plugin.reading(&pass.cx, &pass.state, pass.pod);
         let reading = run(&plugin.name, point.name(), None, ask);
         if let Some(reading) = &reading {
-            self.reads.add_reading(reading);
+            self.reads.add_reading(plugin, point, reading);
             self.storage |= reading.storage;
             self.particular.extend(&reading.nodes);
         }
@@ -281,7 +287,7 @@ impl<'a> Plan<'a> {
                 continue;
             }
             let has_reading = self.has_reading(pass, plugin, Point::Score);
-            let normalization = plugin.point.normalization();
+            let normalization = normalization(plugin);
             let alone = has_reading || scores_the_node_alone(pass, plugin);
             if is_normalized_alone(plugin) || !alone {
                 self.asked.push(plugin.number);

@@ -29,8 +29,11 @@ const GROUP_BYTES: usize = size_of::<Group>() + size_of::<Kind>() + 32;
 /// Memory per verdict, in bytes.
 const VERDICT_BYTES: usize = 256;
 
+/// Up to this many traits are stored in the group itself.
+const TRAITS_INLINE: usize = 4;
+
 /// What the nodes of a group have in common: their coordinates, and the raw scores that are normalised over all feasible nodes.
-pub(super) type Traits = SmallVec<[i64; 4]>;
+pub(super) type Traits = SmallVec<[i64; TRAITS_INLINE]>;
 
 /// How a node stands.
 #[derive(Debug)]
@@ -104,6 +107,8 @@ pub(super) struct Ranking {
     /// Groups without nodes, for reuse.
     vacant: Vec<u32>,
     by_kind: FxHashMap<Kind, u32>,
+    /// The largest number of traits of any group so far.
+    traits_most: usize,
     /// Verdicts that no node has are reused.
     verdicts: Vec<Verdict>,
 }
@@ -118,16 +123,20 @@ impl Ranking {
             groups: Vec::new(),
             vacant: Vec::new(),
             by_kind: FxHashMap::default(),
+            traits_most: 0,
             verdicts: Vec::new(),
         }
     }
 
     /// Maximum memory used, in bytes.
     pub(super) fn bytes(&self) -> usize {
+        // In the list and in the map.
+        let spilled =
+            if self.traits_most > TRAITS_INLINE { 2 * self.traits_most * size_of::<i64>() } else { 0 };
         self.slots.bytes()
             + self.slots.len() * 2
             + self.places.len() * PLACE_BYTES
-            + self.groups.len() * GROUP_BYTES
+            + self.groups.len() * (GROUP_BYTES + spilled)
             + self.verdicts.len() * VERDICT_BYTES
     }
 
@@ -193,6 +202,7 @@ impl Ranking {
             }
             None => return Err(Why::TooManyGroups),
         };
+        self.traits_most = self.traits_most.max(kind.traits.len());
         self.groups[at as usize].kind = kind.clone();
         self.by_kind.insert(kind, at);
         Ok(at)

@@ -47,7 +47,7 @@ impl<'s> Split<'s> {
             if plan.reads.filters & bit == 0 || plan.apart.contains(&filter.number) {
                 continue;
             }
-            if self.takes(asker, filter) {
+            if self.takes(asker, filter, Point::Filter) {
                 self.reads.filters |= bit;
                 self.filters.push(filter);
                 continue;
@@ -66,7 +66,7 @@ impl<'s> Split<'s> {
             if scorer.by_group.is_some() {
                 continue;
             }
-            if self.takes(asker, plugin) {
+            if self.takes(asker, plugin, Point::Score) {
                 let at = pass.profile.score.iter().position(|(score, _)| score.number == plugin.number);
                 self.reads.scores |= bit(at.ok_or(Why::Failed)?)?;
                 self.scorers.push(scorer);
@@ -83,14 +83,14 @@ impl<'s> Split<'s> {
     }
 
     /// Whether pods on the nodes do not affect the plugin's answers. If so, what it reads is recorded.
-    fn takes(&mut self, asker: &Asker<'_, '_>, plugin: &PluginRef) -> bool {
+    fn takes(&mut self, asker: &Asker<'_, '_>, plugin: &PluginRef, point: Point) -> bool {
         let declared = asker.pass.profile.declaration(plugin);
         if declared.node.intersects(NodeParts::CHANGED_BY_PODS) {
             return false;
         }
         match asker.plan.reading(plugin) {
             Some(reading) if reading.storage || !reading.nodes.is_empty() => return false,
-            Some(reading) => self.reads.add_reading(reading),
+            Some(reading) => self.reads.add_reading(plugin, point, reading),
             None => self.reads.add_declared(declared),
         }
         true

@@ -18,7 +18,8 @@ pub enum Why {
     /// The pod has volumes, and this plugin does not report what matters about them, for example because the volume for a claim
     /// is searched for node by node.
     Volumes(Atom),
-    /// This filter looks further than the node, or reads everything of the pod.
+    /// This filter looks further than the node, reads everything of the pod, or has more coordinates than a class distinguishes
+    /// ([`COORDINATES_MAX`](secondmate_framework::COORDINATES_MAX)).
     Filter(Atom),
     /// No such pod was seen recently.
     FirstSight,

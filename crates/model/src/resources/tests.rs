@@ -254,3 +254,53 @@ fn amounts_beyond_all_bounds_are_bounded_where_that_is_wanted() {
     let node = std::sync::Arc::new(crate::Node::new(&node).expect("quantities")).bounded();
     assert_eq!(vector(&node.allocatable.resources), format!(r#"{most} 0 0 {{"example.com/gpu":{most}}}"#));
 }
+
+type Map = std::collections::BTreeMap<String, i64>;
+
+/// Vectors with names drawn from a few or many, against a map for each.
+#[test]
+fn vectors_combine_as_maps_do_whichever_names_they_have() {
+    let mut state = 1_u64;
+    let mut below = |most: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % most
+    };
+    for round in 0..300 {
+        let names = [3, 12, 60][round % 3];
+        let mut draw = || -> Map {
+            let drawn = 0..below(names);
+            drawn
+                .map(|_| (format!("a.b/{:02}", below(names)), i64::try_from(below(7)).expect("small") - 3))
+                .collect()
+        };
+        let vector = |map: &Map| {
+            let scalars: Vec<(&str, i64)> =
+                map.iter().map(|(name, amount)| (name.as_str(), *amount)).collect();
+            resources(0, &scalars)
+        };
+        let mut map = draw();
+        let mut sum = vector(&map);
+        for operation in 0..6 {
+            let other = draw();
+            let with: [fn(i64, i64) -> i64; 3] = [i64::wrapping_add, i64::wrapping_sub, Ord::max];
+            let with = with[operation % 3];
+            for (name, amount) in &other {
+                let own = map.entry(name.clone()).or_insert(0);
+                *own = with(*own, *amount);
+            }
+            match operation % 3 {
+                0 => sum.add_assign(&vector(&other)),
+                1 => sum.sub_assign(&vector(&other)),
+                _ => sum.set_max(&vector(&other)),
+            }
+            assert_eq!(sum, vector(&map), "round {round}");
+            for at in 0..names {
+                let name = format!("a.b/{at:02}");
+                assert_eq!(sum.scalar(&Atom::new(&name)), map.get(&name).copied(), "round {round}, {name}");
+            }
+        }
+        map.retain(|_, amount| *amount != 0);
+        sum.drop_zeros();
+        assert_eq!(sum, vector(&map), "round {round}");
+    }
+}

@@ -6,9 +6,10 @@
 use super::filter::{Incoming, meaning, rejection};
 use super::score::{Preferences, normalized};
 use super::{InterPodAffinity, namespace_labels, parse_error};
+use rustc_hash::FxHashSet;
 use secondmate_framework::{
-    Context, Coordinate, Coordinates, DomainTotals, ExistingTerm, GroupFilter, GroupScore, NodeGroup, Place,
-    Snapshot, Status, TermList, alike_by_key,
+    COORDINATES_MAX, Context, Coordinate, Coordinates, DomainTotals, ExistingTerm, GroupFilter, GroupScore,
+    NodeGroup, Place, Snapshot, Status, TermList, alike_by_key,
 };
 use secondmate_model::{Atom, Labels, NodeInfo, Pod, PodAffinityTerm};
 use smallvec::SmallVec;
@@ -21,47 +22,68 @@ type Keys = SmallVec<[Atom; 2]>;
 /// Terms of the pods on the nodes.
 type ExistingTerms = SmallVec<[Arc<ExistingTerm>; 2]>;
 
-fn keys<'a>(terms: impl Iterator<Item = &'a PodAffinityTerm>) -> Keys {
-    let mut keys = Keys::new();
-    for term in terms {
-        if !keys.contains(&term.topology_key) {
-            keys.push(term.topology_key.clone());
-        }
+/// Adds the key of a term. `None` if there are too many: each becomes a coordinate.
+fn add_key(keys: &mut Keys, term: &PodAffinityTerm) -> Option<()> {
+    if keys.contains(&term.topology_key) {
+        return Some(());
     }
-    keys
+    if keys.len() == COORDINATES_MAX {
+        return None;
+    }
+    keys.push(term.topology_key.clone());
+    Some(())
+}
+
+/// The keys of these terms; `None` if there are too many.
+fn keys<'a>(mut terms: impl Iterator<Item = &'a PodAffinityTerm>) -> Option<Keys> {
+    let mut keys = Keys::new();
+    terms.try_for_each(|term| add_key(&mut keys, term))?;
+    Some(keys)
 }
 
 /// Those terms of the pods on the nodes, in these lists, that match the pod.
+fn matching<'a>(
+    snapshot: &'a Snapshot,
+    pod: &'a Pod,
+    namespace_labels: &'a Labels,
+    lists: impl Fn(TermList) -> bool,
+) -> impl Iterator<Item = &'a Arc<ExistingTerm>> {
+    let terms = snapshot.existing_terms_about(&pod.labels);
+    terms.filter(move |existing| lists(existing.list) && existing.term.matches(pod, namespace_labels))
+}
+
+/// [`matching`], as a list.
 pub(super) fn existing(
     snapshot: &Snapshot,
     pod: &Pod,
     namespace_labels: &Labels,
     lists: impl Fn(TermList) -> bool,
 ) -> ExistingTerms {
-    let terms = snapshot.existing_terms_about(&pod.labels);
-    terms
-        .filter(|existing| lists(existing.list) && existing.term.matches(pod, namespace_labels))
-        .cloned()
-        .collect()
+    matching(snapshot, pod, namespace_labels, lists).cloned().collect()
 }
 
 /// [`existing`], and the pod's own terms that match it: once it is placed, these exist too, so that the first pod of a kind is like those
-/// that follow.
+/// that follow. `None` if they have too many keys.
 fn existing_and_own(
     snapshot: &Snapshot,
     pod: &Pod,
     namespace_labels: &Labels,
     lists: impl Fn(TermList) -> bool,
-) -> ExistingTerms {
-    let mut terms = existing(snapshot, pod, namespace_labels, &lists);
-    for own in ExistingTerm::of(pod) {
-        if lists(own.list) && own.term.matches(pod, namespace_labels) {
-            // Its own terms come last, whether they exist already or not.
-            terms.retain(|existing| **existing != own);
-            terms.push(Arc::new(own));
-        }
+) -> Option<ExistingTerms> {
+    let is_own = |own: &ExistingTerm| lists(own.list) && own.term.matches(pod, namespace_labels);
+    let mut own: ExistingTerms = ExistingTerm::of(pod).filter(is_own).map(Arc::new).collect();
+    // Its own terms come last, whether they exist already or not; of equal ones, the last one counts.
+    let mut known = FxHashSet::default();
+    own.reverse();
+    own.retain(|term| known.insert(Arc::clone(term)));
+    own.reverse();
+    let others = matching(snapshot, pod, namespace_labels, &lists).filter(|term| !known.contains(*term));
+    let (mut terms, mut keys) = (ExistingTerms::new(), Keys::new());
+    for term in others.chain(&own) {
+        add_key(&mut keys, &term.term)?;
+        terms.push(Arc::clone(term));
     }
-    terms
+    Some(terms)
 }
 
 /// One coordinate per key: the domain, with the amount that `amount` returns for the key at this position in the list.
@@ -205,21 +227,21 @@ impl GroupScore for Preferred {
 }
 
 impl InterPodAffinity {
-    /// The filter by groups.
+    /// The filter by groups; `None` if the terms cannot be read or have too many keys.
     pub(super) fn required(&self, cx: &Context<'_>, pod: &Arc<Pod>) -> Option<Box<dyn GroupFilter>> {
         if parse_error(pod).is_some() {
             return None;
         }
         let incoming = Incoming::new(pod, cx.snapshot.objects());
+        let affinity_keys = keys(incoming.affinity().iter())?;
+        let anti_affinity_keys = keys(incoming.anti_affinity().iter())?;
         let required = |list| list == TermList::RequiredAntiAffinity;
-        let existing = existing_and_own(cx.snapshot, pod, &incoming.namespace_labels, required);
-        Some(Box::new(Required {
-            affinity_keys: keys(incoming.affinity().iter()),
-            anti_affinity_keys: keys(incoming.anti_affinity().iter()),
-            existing_keys: keys(existing.iter().map(|existing| &existing.term)),
-            incoming,
-            existing,
-        }))
+        let existing = existing_and_own(cx.snapshot, pod, &incoming.namespace_labels, required)?;
+        let existing_keys = keys(existing.iter().map(|existing| &existing.term))?;
+        if affinity_keys.len() + anti_affinity_keys.len() + existing_keys.len() > COORDINATES_MAX {
+            return None;
+        }
+        Some(Box::new(Required { affinity_keys, anti_affinity_keys, existing_keys, incoming, existing }))
     }
 
     /// The terms of the pods on the nodes that score the pod.
@@ -240,28 +262,77 @@ impl InterPodAffinity {
         }
     }
 
-    /// The score by groups.
+    /// The score by groups; `None` if the terms cannot be read or have too many keys.
     pub(super) fn preferred(&self, cx: &Context<'_>, pod: &Arc<Pod>) -> Option<Box<dyn GroupScore>> {
         if parse_error(pod).is_some() {
             return None;
         }
         let namespace_labels = namespace_labels(pod, cx.snapshot.objects());
         let preferences = Preferences::of(pod, cx);
+        let mut keys = keys(preferences.terms())?;
+        let lists = |list| self.scores(list);
         // A pod that no term scores yet is not scored at all: its own terms alone do not make a group.
-        let mut existing = self.scoring_terms(cx.snapshot, pod, &namespace_labels);
-        if !existing.is_empty() || preferences.terms().next().is_some() {
-            existing = existing_and_own(cx.snapshot, pod, &namespace_labels, |list| self.scores(list));
+        if keys.is_empty() && matching(cx.snapshot, pod, &namespace_labels, lists).next().is_none() {
+            return None;
         }
-        let keys = keys(preferences.terms().chain(existing.iter().map(|existing| &existing.term)));
-        (!keys.is_empty()).then(|| -> Box<dyn GroupScore> {
-            Box::new(Preferred {
-                pod: Arc::clone(pod),
-                namespace_labels,
-                preferences,
-                existing,
-                hard_pod_affinity_weight: self.args.hard_pod_affinity_weight,
-                keys,
-            })
-        })
+        let existing = existing_and_own(cx.snapshot, pod, &namespace_labels, lists)?;
+        existing.iter().try_for_each(|existing| add_key(&mut keys, &existing.term))?;
+        Some(Box::new(Preferred {
+            pod: Arc::clone(pod),
+            namespace_labels,
+            preferences,
+            existing,
+            hard_pod_affinity_weight: self.args.hard_pod_affinity_weight,
+            keys,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{pod, snapshot};
+    use serde_json::{Value, json};
+
+    /// Anti-affinity to all pods of the namespace over each of these keys.
+    fn apart(name: &str, node: &str, keys: &[String]) -> Value {
+        let term = |key: &String| json!({"topologyKey": key, "labelSelector": {}});
+        let terms: Vec<Value> = keys.iter().map(term).collect();
+        json!({"kind": "Pod", "metadata": {"name": name, "namespace": "ns"}, "spec": {"nodeName": node,
+            "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}}})
+    }
+
+    /// The keys of what is found for a pod with its own terms, beside pods with others.
+    fn found(own: &[String], others: &[&[String]]) -> Option<Vec<String>> {
+        let mut objects = vec![json!({"kind": "Node", "metadata": {"name": "n"}})];
+        objects.extend(others.iter().enumerate().map(|(at, keys)| apart(&format!("o{at}"), "n", keys)));
+        let (snapshot, pod) = (snapshot(objects), pod(apart("p", "", own)));
+        let terms = existing_and_own(&snapshot, &pod, &Labels::default(), |_| true)?;
+        Some(terms.iter().map(|term| term.term.topology_key.to_string()).collect())
+    }
+
+    #[test]
+    fn the_own_terms_stand_last_and_each_once_whether_they_are_there_already_or_not() {
+        let keys = |keys: &str| -> Vec<String> { keys.chars().map(String::from).collect() };
+        let (one, other) = (keys("abc"), keys("cde"));
+        for (own, expected) in
+            [("", "abcde"), ("c", "abdec"), ("cac", "bdeac"), ("xx", "abcdex"), ("fa", "bcdefa")]
+        {
+            assert_eq!(found(&keys(own), &[&one, &other]), Some(keys(expected)), "{own}");
+        }
+    }
+
+    #[test]
+    fn thousands_of_terms_over_few_keys_are_told_and_over_many_keys_are_not() {
+        let keys = |count: usize| -> Vec<String> { (0..count).map(|at| format!("key-{at}")).collect() };
+        assert!(found(&keys(COORDINATES_MAX), &[]).is_some());
+        assert!(found(&[], &[&keys(COORDINATES_MAX)]).is_some());
+        assert!(found(&keys(COORDINATES_MAX), &[&keys(3)]).is_some(), "they are among them");
+        for many in [COORDINATES_MAX + 1, 5_000] {
+            assert!(found(&keys(many), &[]).is_none());
+            assert!(found(&[], &[&keys(many)]).is_none());
+        }
+        let repeated: Vec<String> = (0..5_000).map(|at| format!("key-{}", at % 10)).collect();
+        assert_eq!(found(&repeated, &[&repeated]).map(|keys| keys.len()), Some(10));
     }
 }

@@ -2,13 +2,15 @@
 //!
 //! Volumes of in-tree plugins count for the driver that replaced the plugin, on nodes with a CSINode.
 
+use rustc_hash::FxHashSet;
 use secondmate_model::objects::{ObjectName, Objects, PersistentVolumeClaim};
 use secondmate_model::{Atom, Volume};
 use smallvec::SmallVec;
+use std::hash::{Hash, Hasher};
 
 /// What distinguishes a volume from others of its driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Handle<'a> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Handle<'a> {
     /// The driver's handle for it.
     Volume(&'a str),
     /// It does not exist yet: the claim for which it will be provisioned.
@@ -30,8 +32,20 @@ impl PartialEq for Attachable<'_> {
         self.driver == other.driver && self.handle == other.handle
     }
 }
+impl Eq for Attachable<'_> {}
+
+impl Hash for Attachable<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
 
 impl<'a> Attachable<'a> {
+    /// What distinguishes it from other volumes.
+    pub(super) fn key(&self) -> (&'a Atom, Handle<'a>) {
+        (self.driver, self.handle)
+    }
+
     /// A volume, by its driver's handle.
     pub(super) fn of_handle(driver: &'a Atom, handle: &'a str) -> Self {
         Self { driver, handle: Handle::Volume(handle), in_tree: false }
@@ -111,42 +125,37 @@ impl OwnedAttachable {
     }
 }
 
-/// A set of volumes. Nodes attach a few dozen at most: searching a list on the stack is faster than building a map.
+/// Nodes attach a few dozen volumes at most: searching a list on the stack is faster than building a map.
+const FEW: usize = 40;
+
+/// A set of volumes.
 #[derive(Debug, Default)]
-pub(super) struct Attachables<'a>(SmallVec<[Attachable<'a>; 40]>);
+pub(super) struct Attachables<'a> {
+    /// In the order in which they came.
+    row: SmallVec<[Attachable<'a>; FEW]>,
+    /// The same, where there are more than a few.
+    set: FxHashSet<Attachable<'a>>,
+}
 
 impl<'a> Attachables<'a> {
     pub(super) fn insert(&mut self, volume: Attachable<'a>) {
-        if !self.contains(&volume) {
-            self.0.push(volume);
+        if self.contains(&volume) {
+            return;
+        }
+        self.row.push(volume);
+        if !self.set.is_empty() {
+            self.set.insert(volume);
+        } else if self.row.len() > FEW {
+            self.set.extend(self.row.iter().copied());
         }
     }
 
     pub(super) fn contains(&self, volume: &Attachable<'_>) -> bool {
-        self.0.iter().any(|v| v == volume)
+        if self.set.is_empty() { self.row.iter().any(|v| v == volume) } else { self.set.contains(volume) }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(super) fn retain(&mut self, keep: impl Fn(&Attachable<'a>) -> bool) {
-        self.0.retain(|volume| keep(volume));
-    }
-
-    /// The number of volumes of a driver.
-    pub(super) fn count(&self, driver: &Atom) -> usize {
-        self.0.iter().filter(|v| v.driver == driver).count()
-    }
-
-    /// The drivers, without duplicates.
-    pub(super) fn drivers(&self) -> SmallVec<[&'a Atom; 4]> {
-        let mut drivers = SmallVec::new();
-        for volume in &self.0 {
-            if !drivers.contains(&volume.driver) {
-                drivers.push(volume.driver);
-            }
-        }
-        drivers
+    /// In the order in which they came.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Attachable<'a>> {
+        self.row.iter()
     }
 }

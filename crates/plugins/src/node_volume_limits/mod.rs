@@ -4,10 +4,12 @@
 //! Source: `pkg/scheduler/framework/plugins/nodevolumelimits`.
 
 mod attachable;
+mod brought;
 mod reading;
 
 use crate::pod_claims;
 use attachable::{Attachable, Attachables, OwnedAttachable};
+use brought::Brought;
 use secondmate_framework::{
     ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Fact, Filter, Handle,
     Hint, NodeParts, ObjectChange, Parity, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome,
@@ -16,6 +18,7 @@ use secondmate_framework::{
 use secondmate_model::objects::{CsiNode, Object, ObjectKind, Objects};
 use secondmate_model::{Atom, NodeInfo, Pod, Volume, VolumeSource};
 use serde_json::Value;
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// Name.
@@ -34,6 +37,8 @@ struct NewVolumes {
     volumes: Arc<[NewVolume]>,
     /// Why the volumes after these could not be determined.
     failure: Option<Status>,
+    /// The same volumes, as they are counted on each node.
+    brought: Arc<Brought>,
 }
 
 #[derive(Clone, Debug)]
@@ -75,7 +80,7 @@ impl NewVolumes {
                 }
             }
         }
-        Self { volumes: volumes.into(), failure }
+        Self { brought: Arc::new(Brought::of(&volumes)), volumes: volumes.into(), failure }
     }
 }
 
@@ -103,13 +108,13 @@ fn new_volume(objects: &Objects, pod: &Pod, volume: &Volume) -> Result<Option<Ne
     })
 }
 
-/// Adds the volumes of a pod that is on a node with a CSINode, if they belong to the given drivers. If it cannot be determined what a
-/// volume attaches, that is an error in strict parity, as upstream, and makes the attempts of other pods fail; otherwise the volume is not
-/// counted.
+/// Adds the volumes of a pod that is on a node with a CSINode, if they belong to the drivers of the incoming pod's volumes. If it cannot be
+/// determined what a volume attaches, that is an error in strict parity, as upstream, and makes the attempts of other pods fail; otherwise
+/// the volume is not counted.
 fn existing<'a>(
     objects: &'a Objects,
     pod: &'a Pod,
-    drivers: &[&Atom],
+    brought: &Brought,
     parity: Parity,
     result: &mut Attachables<'a>,
 ) -> Result<(), Status> {
@@ -118,7 +123,7 @@ fn existing<'a>(
             Err(_) if parity == Parity::Sensible => None,
             found => found?,
         };
-        if let Some(found) = found.filter(|found| drivers.contains(&found.driver)) {
+        if let Some(found) = found.filter(|found| brought.place(found.driver).is_some()) {
             result.insert(found);
         }
     }
@@ -300,46 +305,47 @@ impl NodeVolumeLimits {
     /// What the node would have of each driver that has a limit there.
     fn tallies(&self, objects: &Objects, pod: &NewVolumes, node: &NodeInfo) -> Result<Vec<Tally>, Status> {
         let csi_node = objects.csi_nodes.get(node.name());
-        let mut new = Attachables::default();
-        for volume in &*pod.volumes {
-            match volume {
-                NewVolume::Attachable(volume) if volume.in_tree && csi_node.is_none() => {}
-                NewVolume::Attachable(volume) => new.insert(volume.borrowed()),
-                NewVolume::Untranslatable(reason) if csi_node.is_some() => {
-                    return Err(Status::error(reason.clone()));
-                }
-                NewVolume::Untranslatable(_) => {}
-            }
+        let brought = &*pod.brought;
+        if let Some(reason) = brought.untranslatable.as_ref().filter(|_| csi_node.is_some()) {
+            return Err(Status::error(reason.clone()));
         }
         if let Some(failure) = &pod.failure {
             return Err(failure.clone());
         }
-        let drivers = new.drivers();
+        // In-tree volumes are the driver's on nodes with a CSINode only.
+        let drivers = if csi_node.is_some() { &brought.drivers } else { &brought.csi_drivers };
         if let Some(missing) = drivers.iter().find(|driver| is_missing(objects, driver, csi_node)) {
             let why = format!("{missing} CSI driver is not installed on the node");
             return Err(Status::unschedulable(why));
         }
         let Some(csi_node) = csi_node else { return Ok(Vec::new()) };
-        if new.is_empty() || csi_node.drivers.iter().all(|(_, limit)| limit.is_none()) {
+        if brought.is_empty() || csi_node.drivers.iter().all(|(_, limit)| limit.is_none()) {
             return Ok(Vec::new());
         }
         let mut attached = Attachables::default();
         for pod in node.pods() {
-            existing(objects, pod, &drivers, self.parity, &mut attached)?;
+            existing(objects, pod, brought, self.parity, &mut attached)?;
         }
-        let on_its_own = self.attachments(objects, node, &drivers, &attached, &new);
-        new.retain(|volume| !attached.contains(volume));
-        let tally = |driver: &&Atom| {
+        // For each driver, how many volumes are attached, and how many the pod adds.
+        let mut counts: SmallVec<[(usize, usize); 4]> =
+            brought.counts.iter().map(|added| (0, *added)).collect();
+        for volume in attached.iter() {
+            if let Some(place) = brought.place(volume.driver) {
+                counts[place].0 += 1;
+                counts[place].1 -= usize::from(brought.contains(volume));
+            }
+        }
+        for volume in self.attachments(objects, node, brought, &attached).iter() {
+            if let Some(place) = brought.place(volume.driver) {
+                counts[place].0 += 1;
+            }
+        }
+        let tally = |(driver, (attached, added)): (&Atom, (usize, usize))| {
             // As in a map of drivers: of two entries for a driver, the last counts.
-            let limit = csi_node.drivers.iter().rfind(|(d, limit)| d == *driver && limit.is_some())?.1?;
-            Some(Tally {
-                driver: (*driver).clone(),
-                attached: attached.count(driver) + on_its_own.count(driver),
-                added: new.count(driver),
-                limit,
-            })
+            let limit = csi_node.drivers.iter().rfind(|(d, limit)| d == driver && limit.is_some())?.1?;
+            Some(Tally { driver: driver.clone(), attached, added, limit })
         };
-        Ok(drivers.iter().filter_map(tally).collect())
+        Ok(brought.drivers.iter().zip(counts).filter_map(tally).collect())
     }
 
     /// What is attached to the node without being used by any of its pods.
@@ -349,19 +355,18 @@ impl NodeVolumeLimits {
         &self,
         objects: &'a Objects,
         node: &NodeInfo,
-        drivers: &[&Atom],
+        brought: &Brought,
         attached: &Attachables<'a>,
-        new: &Attachables<'_>,
     ) -> Attachables<'a> {
         let mut result = Attachables::default();
         for attachment in objects.attachments_to(node.name()) {
-            if !drivers.contains(&&attachment.attacher) {
+            if brought.place(&attachment.attacher).is_none() {
                 continue;
             }
             let volume = attachment.volume.as_ref().and_then(|name| objects.volumes.get(name));
             let Some((_, handle)) = volume.and_then(|v| v.csi.as_ref()) else { continue };
             let found = Attachable::of_handle(&attachment.attacher, handle);
-            let counted_as_new = self.parity == Parity::Sensible && new.contains(&found);
+            let counted_as_new = self.parity == Parity::Sensible && brought.contains(&found);
             if !attached.contains(&found) && !counted_as_new {
                 result.insert(found);
             }

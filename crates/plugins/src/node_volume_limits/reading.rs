@@ -2,6 +2,7 @@
 
 use super::attachable::{OwnedAttachable, OwnedHandle};
 use super::{NewVolume, NewVolumes};
+use rustc_hash::FxHashMap;
 use secondmate_framework::{NodeIndex, ObjectKind, Reading, Snapshot, alike_by_key};
 use secondmate_model::Atom;
 use smallvec::SmallVec;
@@ -18,9 +19,10 @@ struct AsMany(Box<[(Atom, bool, usize)]>);
 impl AsMany {
     /// Driver, whether the volume is declared as in-tree, and the position of the first volume that is the same.
     fn of(volumes: &[&OwnedAttachable]) -> Self {
+        let mut first = FxHashMap::default();
         let counted = volumes.iter().enumerate().map(|(at, volume)| {
-            let same = volumes.iter().position(|other| other.borrowed() == volume.borrowed());
-            (volume.driver.clone(), volume.in_tree, same.unwrap_or(at))
+            let same = *first.entry(volume.borrowed()).or_insert(at);
+            (volume.driver.clone(), volume.in_tree, same)
         });
         Self(counted.collect())
     }

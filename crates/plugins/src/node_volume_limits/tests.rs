@@ -379,3 +379,43 @@ fn hints_tell_what_may_help() {
         assert_eq!(plugin.hint(pod, &change), expected, "{what}");
     }
 }
+
+/// Thousands of volumes, on the node and of the pod, and hundreds of drivers.
+#[test]
+fn many_volumes_are_counted_as_few_are() {
+    const MANY: usize = 6_000;
+    // Each tenth is a driver of its own, and half of the pod's volumes are on the node already.
+    let driver_of = |at: usize| if at % 10 == 0 { format!("d{at}") } else { "d".to_owned() };
+    let name = |at: usize| format!("many-{at}");
+    let mut objects = Vec::new();
+    for at in 0..MANY {
+        objects.push(claim(&name(at), &name(at), ""));
+        objects.push(volume(&name(at), &driver_of(at)));
+    }
+    let claims = |range: std::ops::Range<usize>| -> Value {
+        range.map(|at| json!({"name": "v", "persistentVolumeClaim": {"claimName": name(at)}})).collect()
+    };
+    objects.push(existing("a", claims(0..MANY / 2)));
+    let of_d = MANY - MANY / 10;
+    for (limit, expected) in [(of_d, Status::SUCCESS), (of_d - 1, exceeded())] {
+        let with_limit = [objects.clone(), vec![csi_node(json!({"d": limit, "d3000": 1}))]].concat();
+        assert_eq!(run(&world(with_limit), claims(0..MANY)), expected, "{limit}");
+    }
+    let with_limit = [objects, vec![csi_node(json!({"d": of_d, "d3000": 0}))]].concat();
+    // Of a driver that allows none, one that is new.
+    assert_eq!(run(&world(with_limit), claims(0..MANY)), exceeded());
+}
+
+#[test]
+fn what_is_in_a_set_of_volumes_does_not_depend_on_how_many_there_are() {
+    let driver = Atom::new("d");
+    let handles: Vec<String> = (0..200).map(|at| format!("handle-{at}")).collect();
+    let mut set = Attachables::default();
+    for (at, handle) in handles.iter().enumerate() {
+        // Each twice.
+        (0..2).for_each(|_| set.insert(Attachable::of_handle(&driver, handle)));
+        assert_eq!(set.iter().count(), at + 1);
+        let there = handles.iter().filter(|handle| set.contains(&Attachable::of_handle(&driver, handle)));
+        assert_eq!(there.count(), at + 1);
+    }
+}

@@ -6,8 +6,8 @@ use super::domains::NO_DOMAIN;
 use super::filter::{Skew, own_counts, verdict};
 use super::score::{Normalizer, score_of, weight};
 use secondmate_framework::{
-    Context, Coordinate, Coordinates, DomainTotals, GroupFilter, GroupScore, NodeGroup, Place, Status,
-    alike_by_key,
+    COORDINATES_MAX, Context, Coordinate, Coordinates, DomainTotals, GroupFilter, GroupScore, NodeGroup,
+    Place, Status, alike_by_key,
 };
 use secondmate_model::{Atom, NodeInfo, Pod, WhenUnsatisfiable};
 use smallvec::SmallVec;
@@ -40,16 +40,22 @@ struct HardSpread {
 }
 
 impl PodTopologySpread {
-    /// The filter by groups; `None` if the constraints cannot be read.
+    /// The filter by groups; `None` if the constraints cannot be read or are too many.
     pub(super) fn hard_spread(&self, cx: &Context<'_>, pod: &Arc<Pod>) -> Option<Box<dyn GroupFilter>> {
+        if declared(pod, WhenUnsatisfiable::DoNotSchedule) > COORDINATES_MAX {
+            return None;
+        }
         let constraints =
             self.constraints(pod, cx.snapshot.objects(), WhenUnsatisfiable::DoNotSchedule).ok()?;
         let own = own_counts(&constraints, pod);
         Some(Box::new(HardSpread { constraints, own, pod: Arc::clone(pod) }))
     }
 
-    /// The score by groups; `None` if the constraints cannot be read.
+    /// The score by groups; `None` if the constraints cannot be read or are too many.
     pub(super) fn soft_spread(&self, cx: &Context<'_>, pod: &Arc<Pod>) -> Option<Box<dyn GroupScore>> {
+        if 1 + declared(pod, WhenUnsatisfiable::ScheduleAnyway) > COORDINATES_MAX {
+            return None;
+        }
         let soft = self.constraints(pod, cx.snapshot.objects(), WhenUnsatisfiable::ScheduleAnyway).ok()?;
         (!soft.is_empty()).then(|| -> Box<dyn GroupScore> {
             Box::new(SoftSpread {
@@ -60,6 +66,11 @@ impl PodTopologySpread {
             })
         })
     }
+}
+
+/// How many constraints of a kind the pod declares.
+fn declared(pod: &Pod, kind: WhenUnsatisfiable) -> usize {
+    pod.spread_constraints.iter().filter(|constraint| constraint.when_unsatisfiable == kind).count()
 }
 
 /// Everything besides the constraints that decides which pods and nodes count.
