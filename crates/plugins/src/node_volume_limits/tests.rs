@@ -385,7 +385,7 @@ fn hints_tell_what_may_help() {
 fn many_volumes_are_counted_as_few_are() {
     const MANY: usize = 6_000;
     // Each tenth is a driver of its own, and half of the pod's volumes are on the node already.
-    let driver_of = |at: usize| if at % 10 == 0 { format!("d{at}") } else { "d".to_owned() };
+    let driver_of = |at: usize| if at.is_multiple_of(10) { format!("d{at}") } else { "d".to_owned() };
     let name = |at: usize| format!("many-{at}");
     let mut objects = Vec::new();
     for at in 0..MANY {

@@ -326,9 +326,10 @@ async fn a_lease_that_changes_hands_or_is_released_meanwhile_does_not_point_nowh
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_that_nobody_has_tried_are_told() {
     let sandbox = sandbox(1).await;
-    // It renews its Lease but does nothing else: it gets no list of nodes.
+    // It holds its Lease but does nothing else: it begins to watch when it leads, and gets no list of nodes.
     sandbox.faults().inject(Target::of(Verb::List, "nodes"), Fault::BlackHole, When::Always);
-    let shell = try_start(elected(&sandbox, NAME)).await.expect("it starts");
+    let options = Options { delay_watches: true, ..elected(&sandbox, NAME) };
+    let shell = try_start(options).await.expect("it starts");
     create_pods(&sandbox, "p", 2, "100m");
     until("it leads", || sandbox.objects().get("leases", "kube-system", NAME).is_some()).await;
     let examination = examined(&sandbox).await;
