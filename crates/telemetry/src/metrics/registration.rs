@@ -295,7 +295,7 @@ impl Metrics {
         let rejections_not_kept = Counter::default();
         registry.register(
             "rejections_not_kept",
-            "Number of rejections not remembered because 256 kinds of pods that fit nowhere were already known; pods of further kinds are tried one by one",
+            "Number of rejections not remembered because 256 kinds of pods that fit nowhere were already known, or because the pod takes more than 64 KiB; such pods are tried one by one",
             rejections_not_kept.clone(),
         );
         let bind_requests = Labelled::counter(["code"]);
