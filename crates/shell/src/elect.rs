@@ -2,7 +2,9 @@
 
 use crate::connect;
 use crate::heartbeat::Heartbeat;
-use crate::lease::{Claim, Credentials, Election, ElectionConfig, ElectionEnd, KubeLease, Observation, Term};
+use crate::lease::{
+    Claim, Credentials, Election, ElectionConfig, ElectionEnd, KubeLease, Observation, Term, are_read_once,
+};
 use crate::options::{Options, StartError};
 use crate::tasks::Tasks;
 use secondmate_telemetry::Probe;
@@ -44,7 +46,9 @@ pub(crate) async fn start(
     let credentials = Credentials::default();
     let lease = KubeLease::new(client, &config.lease).telling(credentials.clone());
     let (election, handle) = Election::new(lease, told)?;
-    options.admin.health.register("credentials", Probe::Live, move || credentials.check());
+    if are_read_once(&options.cluster) {
+        options.admin.health.register("credentials", Probe::Live, move || credentials.check());
+    }
     tasks.spawn(
         "report of election conflicts",
         report_conflicts(handle.observation.clone(), config.claim.clone()),

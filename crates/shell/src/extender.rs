@@ -368,11 +368,19 @@ impl ExtenderBinder {
             let outcome = match &this.extender {
                 Some(extender) if this.leading.may_write() => {
                     let body = request::binding(&pod, &node);
-                    match extender.ask(Verb::Bind, &pod, body, answer::bound).await {
-                        Ok(()) => BindOutcome::Bound,
-                        Err(error) => BindOutcome::ExtenderFailed {
-                            message: error.to_string(),
-                            ignorable: extender.configured.ignorable,
+                    tokio::select! {
+                        biased;
+                        // The extender may have got it already.
+                        () = this.leading.ended() => BindOutcome::ExtenderFailed {
+                            message: "leadership ended while the extender was asked".to_owned(),
+                            ignorable: false,
+                        },
+                        answer = extender.ask(Verb::Bind, &pod, body, answer::bound) => match answer {
+                            Ok(()) => BindOutcome::Bound,
+                            Err(error) => BindOutcome::ExtenderFailed {
+                                message: error.to_string(),
+                                ignorable: extender.configured.ignorable,
+                            },
                         },
                     }
                 }

@@ -32,7 +32,8 @@ use crate::connect;
 use crate::heartbeat::WatchHeartbeats;
 use crate::inbox::Inbox;
 use crate::lease::{
-    Claim, Credentials, Election, ElectionConfig, ElectionEnd, KubeLease, LeaseName, Term, identity,
+    Claim, Credentials, Election, ElectionConfig, ElectionEnd, KubeLease, LeaseName, Term, are_read_once,
+    identity,
 };
 use crate::options::StartError;
 use crate::patience;
@@ -290,7 +291,9 @@ async fn elect(
     let lease = KubeLease::new(client, &config.lease).telling(credentials.clone());
     // Checks the times; the first one to stand.
     let mut next = Election::new(lease.clone(), config.clone())?;
-    options.admin.health.register("guard-credentials", Probe::Live, move || credentials.check());
+    if are_read_once(&options.cluster) {
+        options.admin.health.register("guard-credentials", Probe::Live, move || credentials.check());
+    }
     let (cancel, ended, teller) = (cancel.clone(), CancellationToken::new(), tasks.clone());
     let end = ended.clone().drop_guard();
     // Without it, no instance decides any more, and every bind passes.

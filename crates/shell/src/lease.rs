@@ -43,7 +43,7 @@ pub use claim::{
     CONFIGURATION_ANNOTATION, Claim, Conflict, HOLDER_ANNOTATION, LEASE_LABEL, MAY_NOT_LIST_ANNOTATION,
     Observation, SCHEDULER_NAMES_ANNOTATION, identity,
 };
-pub(crate) use credentials::Credentials;
+pub(crate) use credentials::{Credentials, are_read_once};
 pub use election::{Election, ElectionConfig, ElectionConfigError, ElectionEnd, ElectionHandle, WallClock};
 pub use name::{LeaseName, LeaseNameError, LeaseNameSources};
 pub use term::Term;

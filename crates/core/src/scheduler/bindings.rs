@@ -32,7 +32,7 @@ pub(super) struct Binding {
     pub first_active: Timestamp,
     /// See [`crate::queue::Entry::flushed`].
     pub flushed: bool,
-    /// Looks at the pod that have failed.
+    /// Looks at the pod that have failed since one has not.
     pub looks_failed: u32,
 }
 

@@ -17,8 +17,12 @@ impl Scheduler {
     pub(super) fn binding_event(&mut self, uid: &Uid, event: Event, now: Timestamp) {
         let Some((mut binding, stage)) = self.bindings.take(uid) else { return };
         let mut times = self.times(now);
-        if matches!(event, Event::Looked(Sight::Failed)) {
-            times.look_again_after = binding.look_failed(times.look_again_after);
+        match &event {
+            Event::Looked(Sight::Failed) => {
+                times.look_again_after = binding.look_failed(times.look_again_after);
+            }
+            Event::Looked(_) => binding.looks_failed = 0,
+            _ => {}
         }
         let step = binding::step(stage, event, &times);
         self.drive(binding, step, now);

@@ -362,7 +362,8 @@ impl Scheduler {
         }
         let (queue, cx) = self.queue_at(now);
         queue.ungate(preemptor, gone, cx);
-        if gone {
+        // Otherwise its deletion has woken the preemptor already.
+        if gone && !preemption.released {
             queue.wake(preemptor, changes::ASSIGNED_POD_DELETE.label, cx);
         }
     }

@@ -107,10 +107,10 @@ fn requests(requests: &PodRequests) -> usize {
     [filter, on_node, scoring].into_iter().chain(allocated.as_deref()).map(resources).sum()
 }
 
-/// What the lists and texts of a pod take that may be long, in bytes.
+/// What the lists and texts of a pod's spec take that may be long, in bytes. Its status does not count: pods of one template differ in
+/// nothing else.
 pub(super) fn of(own: &Labels, content: &PodContent) -> usize {
     let bounded = content.bounded_requests.as_deref();
-    let condition = content.scheduled_condition.as_ref();
     labels(own)
         + labels(&content.node_selector)
         + content.affinity.as_deref().map_or(0, affinity)
@@ -123,7 +123,6 @@ pub(super) fn of(own: &Labels, content: &PodContent) -> usize {
         + atoms(&content.required_features)
         + requests(&content.requests)
         + bounded.map_or(0, requests)
-        + condition.map_or(0, |condition| condition.reason.len() + condition.message.len())
 }
 
 #[cfg(test)]

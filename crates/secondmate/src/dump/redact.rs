@@ -242,10 +242,8 @@ fn walk_amounts(value: &mut Value, replace: Replace<'_>) {
     let Value::Object(amounts) = value else { return };
     let old = std::mem::take(amounts);
     for (mut resource, amount) in old {
-        if let Some(class) = resource.strip_prefix(OF_DEVICE_CLASS) {
-            let mut class = class.to_owned();
-            substitute(&mut class, replace);
-            resource = format!("{OF_DEVICE_CLASS}{class}");
+        if resource.starts_with(OF_DEVICE_CLASS) {
+            substitute(&mut resource, replace);
         }
         amounts.insert(resource, amount);
     }
@@ -284,6 +282,12 @@ fn image(name: &mut String, replace: Replace<'_>) {
 }
 
 fn substitute(text: &mut String, replace: Replace<'_>) {
+    if let Some(class) = text.strip_prefix(OF_DEVICE_CLASS) {
+        let mut class = class.to_owned();
+        substitute(&mut class, replace);
+        *text = format!("{OF_DEVICE_CLASS}{class}");
+        return;
+    }
     let plugin_lists = || {
         text.split(',').all(|part| part.split_once('/').is_some_and(|(domain, _)| is_known_domain(domain)))
     };

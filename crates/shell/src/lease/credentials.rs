@@ -26,6 +26,12 @@ struct Refusals {
     reason: String,
 }
 
+/// Whether the certificates, keys and tokens of this configuration are read at the start and never again. Those that a pod finds in its
+/// service account are read again from time to time.
+pub(crate) fn are_read_once(cluster: &kube::Config) -> bool {
+    cluster.root_cert_file.is_none() && cluster.auth_info.token_file.is_none()
+}
+
 impl Credentials {
     /// The API server has answered, or could not be asked.
     pub fn heard<T>(&self, answer: &Result<T, kube::Error>) {

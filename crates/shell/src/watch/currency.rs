@@ -60,8 +60,16 @@ impl Currency {
     /// # Errors
     /// Names a watch that is not, and says why.
     pub fn check(&self) -> Result<(), String> {
+        self.check_those(|_| true)
+    }
+
+    /// Checks that the watches whose name is one of these are up to date.
+    ///
+    /// # Errors
+    /// Names a watch that is not, and says why.
+    pub fn check_those(&self, wanted: impl Fn(&str) -> bool) -> Result<(), String> {
         let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-        match watches.values().find(|state| state.listing || state.failed) {
+        match watches.values().find(|state| wanted(&state.name) && (state.listing || state.failed)) {
             None => Ok(()),
             Some(State { name, failed: true, .. }) => Err(format!("the watch of {name} was interrupted")),
             Some(State { name, .. }) => Err(format!("{name} are being listed")),
@@ -84,6 +92,7 @@ mod tests {
         assert_eq!(currency.check(), Ok(()));
         currency.failed(0);
         assert_eq!(currency.check(), Err("the watch of nodes was interrupted".to_owned()));
+        assert_eq!(currency.check_those(|name| name == "pods"), Ok(()));
         currency.answered(0);
         assert_eq!(currency.check(), Ok(()));
         // An answer is not yet the complete list.
