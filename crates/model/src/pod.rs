@@ -15,6 +15,7 @@ use crate::taints::Toleration;
 use crate::time::Timestamp;
 use crate::trimmed::placed;
 use crate::{Atom, wire};
+use size::Bytes;
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
@@ -221,7 +222,7 @@ pub struct PodContent {
     /// together.
     pub json: Option<Arc<str>>,
     /// See [`Pod::bytes`]; without the JSON.
-    bytes: usize,
+    bytes: Bytes,
 }
 
 impl Pod {
@@ -307,9 +308,9 @@ impl Pod {
             preempted_by_scheduler: condition("DisruptionTarget")
                 .is_some_and(|c| &*c.status == "True" && &*c.reason == "PreemptionByScheduler"),
             json: None,
-            bytes: 0,
+            bytes: Bytes(0),
         };
-        content.bytes = size::of(&labels, &content);
+        content.bytes = Bytes(size::of(&labels, &content));
         Ok(Self {
             node_name: name_of(&spec.node_name),
             namespace,
@@ -330,7 +331,7 @@ impl Pod {
     /// compiled.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes + self.json.as_ref().map_or(0, |json| json.len())
+        self.bytes.0 + self.json.as_ref().map_or(0, |json| json.len())
     }
 
     /// `NAMESPACE/NAME`.
