@@ -225,6 +225,7 @@ async fn what_was_rejected_before_is_compared_and_each_other_word_about_it_again
         if tally.count(Agreement::UnschedulableThere) > 0 {
             break tally;
         }
+        assert!(words < 1_000, "the shadow does not see the new node");
     };
     assert_eq!(about(&tally, "p-0")?.reason, format!("0/2 nodes, {words}"));
     Ok(())
