@@ -6,14 +6,13 @@
 //! room. The time of a bind is the API server's own.
 
 use crate::audit::Audit;
-use crate::options::NeighbourOptions;
+use crate::options::{Limits, NeighbourOptions};
 use crate::watch::PodWatch;
 use crate::{DEADLINE, arena};
 use anyhow::{Context, Result};
-use secondmate_harness::GuardReached::{ByService, ByUrl};
 use secondmate_harness::{
-    Binaries, Cluster, GuardCertificate, GuardReached, MeasuredScheduler, NodeShape, Options, Process,
-    SchedulerOptions, binaries, secondmate_binary, sum,
+    Binaries, Cluster, GuardCertificate, MeasuredScheduler, NodeShape, Options, Process, SchedulerOptions,
+    binaries, secondmate_binary, sum,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -39,12 +38,14 @@ const PODS: &str = "/api/v1/namespaces/default/pods";
 pub struct Row {
     /// Who was beside kube-scheduler.
     pub beside: &'static str,
+    /// What limited the load.
+    pub limits: String,
     /// How full the pods make the nodes, in percent.
     pub fill_percent: usize,
     /// Pods that arrived in a second; 0: all were there before the schedulers started.
     pub arriving: usize,
-    /// How the guard was asked: by Service or by URL; empty: not at all.
-    pub guard: &'static str,
+    /// Whether the guard was called.
+    pub guard: bool,
     /// Whether secondmate read nearly full nodes before it bound pods there.
     pub reads: bool,
     /// How long its pods waited at most for the last room of a node, in seconds.
@@ -85,9 +86,10 @@ pub struct Row {
 #[derive(Clone, Copy, Debug)]
 struct Setting {
     beside: &'static str,
+    limits: Limits,
     fill_percent: usize,
     arriving: usize,
-    guard: Option<GuardReached>,
+    guard: bool,
     reads: bool,
     yields_s: u64,
 }
@@ -95,6 +97,15 @@ struct Setting {
 impl Setting {
     fn has_secondmate(self) -> bool {
         self.beside != "kube-scheduler"
+    }
+
+    /// With the client limits of the setting.
+    fn kube_scheduler(self) -> SchedulerOptions {
+        if self.limits == Limits::Default {
+            SchedulerOptions::default()
+        } else {
+            SchedulerOptions::unlimited()
+        }
     }
 
     /// The names of all schedulers; pods have them in turn.
@@ -109,28 +120,30 @@ pub fn run(runtime: &Runtime, options: &NeighbourOptions) -> Result<Vec<Row>> {
     secondmate_binary()?;
     let binaries = binaries().context("the real control plane")?;
     let mut rows = Vec::new();
-    let loads =
-        options.arriving.iter().flat_map(|arriving| options.fill.iter().map(|fill| (*arriving, *fill)));
-    for (arriving, fill_percent) in loads {
+    let mut loads = Vec::new();
+    for limits in &options.limits {
+        for arriving in &options.arriving {
+            loads.extend(options.fill.iter().map(|fill| (*limits, *arriving, *fill)));
+        }
+    }
+    for (limits, arriving, fill_percent) in loads {
         for _ in 0..options.runs {
             for (beside, guard, reads, yields_s) in [
-                ("kube-scheduler", None, false, 0),
-                ("kube-scheduler", Some(ByService), false, 0),
-                ("kube-scheduler", Some(ByUrl), false, 0),
-                ("secondmate", None, false, 0),
-                ("secondmate", None, true, 0),
-                ("secondmate", None, false, 5),
-                ("secondmate", None, true, 5),
-                ("secondmate", Some(ByService), false, 0),
-                ("secondmate", Some(ByService), true, 5),
-                ("secondmate", Some(ByUrl), true, 5),
-                (SECONDMATE_AND_ANOTHER, None, true, 5),
-                (SECONDMATE_AND_ANOTHER, Some(ByService), true, 5),
-                (SECONDMATE_AND_ANOTHER, Some(ByUrl), true, 5),
+                ("kube-scheduler", false, false, 0),
+                ("kube-scheduler", true, false, 0),
+                ("secondmate", false, false, 0),
+                ("secondmate", false, true, 0),
+                ("secondmate", false, false, 5),
+                ("secondmate", false, true, 5),
+                ("secondmate", true, false, 0),
+                ("secondmate", true, true, 5),
+                (SECONDMATE_AND_ANOTHER, false, true, 5),
+                (SECONDMATE_AND_ANOTHER, true, true, 5),
             ] {
-                let setting = Setting { beside, fill_percent, arriving, guard, reads, yields_s };
-                let left_out = (options.without_guard && guard.is_some())
-                    || (options.without_secondmate && setting.has_secondmate());
+                let setting = Setting { beside, limits, fill_percent, arriving, guard, reads, yields_s };
+                let left_out = (options.without_guard && guard)
+                    || (options.without_secondmate && setting.has_secondmate())
+                    || (options.defaults_only && setting.has_secondmate() && !(reads && yields_s > 0));
                 if left_out {
                     continue;
                 }
@@ -155,7 +168,7 @@ fn measure(
             controller_manager: false,
             scheduler: None,
             kwok: false,
-            for_load: !options.default_limits,
+            for_load: setting.limits == Limits::Raised,
             apiserver_flags: audit.flags()?,
             ..Options::default()
         },
@@ -167,15 +180,16 @@ fn measure(
     if setting.arriving == 0 {
         cluster.api().create_all(PODS, &pods)?;
     }
-    let guard = setting.guard.map(|by| cluster.start_guard_reached(GuardCertificate::Own, by)).transpose()?;
+    let guard = setting.guard.then(|| cluster.start_guard(GuardCertificate::Own)).transpose()?;
     let before = metrics(&cluster)?;
     let watch = PodWatch::start(runtime, cluster.kubeconfig(), arena::NAMESPACE)?;
     if setting.arriving == 0 {
         watch.wait_seen(count, DEADLINE)?;
     }
     let mut second = Second::start(&cluster, setting)?;
-    let third = (names.len() > 2).then(|| cluster.start_another_kube_scheduler(THIRD)).transpose()?;
-    cluster.start_scheduler(SchedulerOptions::unlimited())?;
+    let another = |name| cluster.start_another_kube_scheduler(name, setting.kube_scheduler());
+    let third = (names.len() > 2).then(|| another(THIRD)).transpose()?;
+    cluster.start_scheduler(setting.kube_scheduler())?;
     if setting.arriving > 0 {
         let began = Instant::now();
         let batch = (setting.arriving / BATCHES_A_SECOND).max(1);
@@ -213,16 +227,13 @@ fn measure(
         of_guard("process_cpu_seconds_total")?,
         of_guard("secondmate_guard_connections_total")?,
     );
-    let Setting { beside, fill_percent, arriving, guard, reads, yields_s } = setting;
+    let Setting { beside, limits, fill_percent, arriving, guard, reads, yields_s } = setting;
     Ok(Row {
         beside,
+        limits: limits.to_string(),
         fill_percent,
         arriving,
-        guard: match guard {
-            None => "",
-            Some(ByService) => "Service",
-            Some(ByUrl) => "URL",
-        },
+        guard,
         reads,
         yields_s,
         pods: count,
@@ -252,7 +263,8 @@ enum Second {
 impl Second {
     fn start(cluster: &Cluster, setting: Setting) -> Result<Self> {
         if !setting.has_secondmate() {
-            return cluster.start_another_kube_scheduler(SECOND).map(Self::KubeScheduler);
+            let options = setting.kube_scheduler();
+            return cluster.start_another_kube_scheduler(SECOND, options).map(Self::KubeScheduler);
         }
         let path = cluster.directory().join("second.yaml");
         let configuration = format!(
@@ -326,17 +338,18 @@ pub fn print(rows: &[Row], json: bool) {
         return;
     }
     println!(
-        "| kube-scheduler and | full | arriving | guard | reads | yields | pods | too many per 10,000 | pods/s | last after s | bind mean ms | bind p50 ms | bind p99 ms | API server CPU s | guard CPU s | guard answers in ms | connections | refused | failed open | nodes read | reads failed | averted | yielded |"
+        "| kube-scheduler and | limits | full | arriving | guard | reads | yields | pods | too many per 10,000 | pods/s | last after s | bind mean ms | bind p50 ms | bind p99 ms | API server CPU s | guard CPU s | guard answers in ms | connections | refused | failed open | nodes read | reads failed | averted | yielded |"
     );
-    println!("|{}", "---|".repeat(23));
+    println!("|{}", "---|".repeat(24));
     let yes = |yes: bool| if yes { "yes" } else { "no" };
     for row in rows {
         println!(
-            "| {} | {} % | {} | {} | {} | {} s | {} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} | {:.2} | {:.2} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} |",
+            "| {} | {} | {} % | {} | {} | {} | {} s | {} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} | {:.2} | {:.2} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} |",
             row.beside,
+            row.limits,
             row.fill_percent,
             if row.arriving == 0 { "at once".to_owned() } else { format!("{}/s", row.arriving) },
-            if row.guard.is_empty() { "no" } else { row.guard },
+            yes(row.guard),
             yes(row.reads),
             row.yields_s,
             row.pods,

@@ -92,7 +92,7 @@ pub(crate) struct NeighbourOptions {
     #[arg(long, default_value_t = 1)]
     pub(crate) runs: usize,
     /// Pods that arrive per second while the schedulers run; 0 means that all are pending before they start.
-    #[arg(long, value_delimiter = ',', default_value = "0,200")]
+    #[arg(long, value_delimiter = ',', default_value = "0,50")]
     pub(crate) arriving: Vec<usize>,
     /// Leave out the combinations with the bind guard.
     #[arg(long)]
@@ -100,12 +100,37 @@ pub(crate) struct NeighbourOptions {
     /// Measure only two kube-schedulers.
     #[arg(long)]
     pub(crate) without_secondmate: bool,
-    /// Keep the API server's default limits on concurrent requests (priority and fairness) instead of raising them.
+    /// Leave out the combinations that turn off what secondmate does by default without a guard.
     #[arg(long)]
-    pub(crate) default_limits: bool,
+    pub(crate) defaults_only: bool,
+    /// Limits on the load of the API server.
+    #[arg(long, value_delimiter = ',', default_value = "default")]
+    pub(crate) limits: Vec<Limits>,
     /// Print one JSON object per row instead of the table.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What limits the requests of kube-schedulers: their client (50 requests per second and bursts of 100 by default), and the API server's
+/// priority and fairness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Limits {
+    /// Both, as a cluster is installed.
+    Default,
+    /// The API server only; the schedulers' client limits are raised.
+    ApiServer,
+    /// Nothing: the limits of both are raised.
+    Raised,
+}
+
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Default => "default",
+            Self::ApiServer => "api-server",
+            Self::Raised => "raised",
+        })
+    }
 }
 
 /// The shape of the pods: all request CPU and memory, and some have further constraints.

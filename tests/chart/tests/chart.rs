@@ -264,34 +264,6 @@ components: [secondmate/manifests/components/guard-pod-monitor]
 }
 
 #[test]
-fn the_guard_is_asked_by_the_address_of_its_service() -> Result<()> {
-    let Some(tools) = Tools::require_or_skip("the_guard_is_asked_by_the_address_of_its_service") else {
-        return Ok(());
-    };
-    let render = |address: &str| {
-        let guard = json!({ "enabled": true, "clusterIP": address });
-        let values = json!({ "scheduler": { "enabled": false }, "guard": guard });
-        tools.render("guard", "secondmate-guard", &values)
-    };
-    let overlay = tools.kustomize("overlays/guard-by-address")?;
-    let address = overlay["Service secondmate-guard/secondmate-guard"]["spec"]["clusterIP"].as_str();
-    let address = address.context("an address")?;
-    check(&comparable(render(address)?)?, &comparable(overlay.clone())?);
-    for (address, url) in
-        [(address, format!("https://{address}/bind")), ("fd00::62", "https://[fd00::62]/bind".to_owned())]
-    {
-        let objects = render(address)?;
-        assert_eq!(objects["Service secondmate-guard/secondmate-guard"]["spec"]["clusterIP"], address);
-        let webhook = &objects["ValidatingWebhookConfiguration /secondmate-guard"]["webhooks"][0];
-        assert_eq!(webhook["clientConfig"], json!({ "url": url }));
-        let deployment = &objects["Deployment secondmate-guard/secondmate-guard"]["spec"]["template"];
-        let args = deployment["spec"]["containers"][0]["args"].as_array().context("args")?;
-        assert!(args.contains(&format!("--guard-name={address}").into()), "{args:?}");
-    }
-    Ok(())
-}
-
-#[test]
 fn what_a_tenant_leaves_out_is_as_it_stands_for_all() -> Result<()> {
     let Some(tools) = Tools::require_or_skip("what_a_tenant_leaves_out_is_as_it_stands_for_all") else {
         return Ok(());
@@ -446,7 +418,7 @@ fn values_that_make_no_sense_are_refused() -> Result<()> {
         (json!({ "guard": { "failurePolicy": "Fail" } }), "failurePolicy"),
         (json!({ "secure": { "enabled": "yes" } }), "secure"),
         (json!({ "tenants": { "red": { "secure": { "enabled": true } } } }), "secure"),
-        (json!({ "guard": { "clusterIP": "https://10.0.0.7/bind" } }), "clusterIP"),
+        (json!({ "guard": { "clusterIP": "10.96.0.62" } }), "clusterIP"),
     ] {
         let error = tools.render("secondmate", "secondmate", &value);
         let error = error.err().with_context(|| format!("{value} is not refused"))?;

@@ -194,9 +194,12 @@ impl Cluster {
     /// # Errors
     ///
     /// When its program is missing, or cannot be started.
-    pub fn start_another_kube_scheduler(&self, scheduler_name: &str) -> Result<Process> {
+    pub fn start_another_kube_scheduler(
+        &self,
+        scheduler_name: &str,
+        mut options: SchedulerOptions,
+    ) -> Result<Process> {
         let kubeconfig = self.component_kubeconfig(Component::KubeScheduler)?;
-        let mut options = SchedulerOptions::unlimited();
         options.configuration.insert("profiles".to_owned(), json!([{ "schedulerName": scheduler_name }]));
         let path = self.directory.path().join(format!("{scheduler_name}-configuration.json"));
         std::fs::write(&path, options.document(kubeconfig.as_ref()).to_string())

@@ -43,15 +43,6 @@ pub enum GuardCertificate {
     Expired,
 }
 
-/// How the API server reaches a guard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GuardReached {
-    /// Through its Service, over HTTP/1.1, as in a cluster.
-    ByService,
-    /// By a URL, over HTTP/2.
-    ByUrl,
-}
-
 impl Cluster {
     /// Starts the guard as an administrator, and makes the API server call it for each bind. Returns when it decides; a guard with an
     /// expired certificate decides, but is not called.
@@ -60,15 +51,6 @@ impl Cluster {
     ///
     /// When it cannot be started, or does not decide in time.
     pub fn start_guard(&self, certificate: GuardCertificate) -> Result<Guard> {
-        self.start_guard_reached(certificate, GuardReached::ByService)
-    }
-
-    /// The same, reached in this way.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be started, or does not decide in time.
-    pub fn start_guard_reached(&self, certificate: GuardCertificate, reached: GuardReached) -> Result<Guard> {
         let ports = [Port::claim()?, Port::claim()?];
         let [listen, metrics] = [ports[0].number(), ports[1].number()];
         let (namespace, service) = SERVICE;
@@ -81,15 +63,9 @@ impl Cluster {
             .arg(self.kubeconfig())
             .env("HOME", self.directory())
             .env_remove("KUBECONFIG");
-        let service_port =
-            json!({ "namespace": namespace, "name": service, "path": "/bind", "port": listen });
-        let mut client = match reached {
-            GuardReached::ByService => json!({ "service": service_port }),
-            GuardReached::ByUrl => json!({ "url": format!("https://127.0.0.1:{listen}/bind") }),
-        };
-        if reached == GuardReached::ByUrl {
-            command.args(["--guard-name", "127.0.0.1"]);
-        }
+        let mut client = json!({
+            "service": { "namespace": namespace, "name": service, "path": "/bind", "port": listen },
+        });
         if certificate == GuardCertificate::Expired {
             let pair =
                 self.authority().expired_server("expired-guard", &[&format!("{service}.{namespace}.svc")])?;

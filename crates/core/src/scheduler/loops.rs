@@ -78,6 +78,10 @@ struct History {
 impl History {
     /// A pod came to the node.
     fn arrived(&mut self, pod: &Pod, foreign: bool) {
+        // A victim that a late event or an old list shows once more was there all along.
+        if self.victims.iter().any(|victim| victim.uid == pod.uid) {
+            return;
+        }
         let again = self.victims.iter().any(|victim| is_alike(victim, pod));
         if self.taker.is_some() || !(again || foreign) {
             return;
@@ -414,7 +418,7 @@ fn delay(in_vain: u32) -> Duration {
 /// Whether a pod is the victim's successor: of the same controller, or, if there is none, with the same name or with the same
 /// labels and requests.
 fn is_alike(victim: &Pod, pod: &Pod) -> bool {
-    if victim.namespace != pod.namespace || victim.uid == pod.uid {
+    if victim.namespace != pod.namespace {
         return false;
     }
     match (&victim.controller, &pod.controller) {

@@ -258,7 +258,7 @@ impl Doctor {
                     "the API server asks {host}, which this certificate of the guard does not name: binds pass unseen"
                 );
                 let remedy = format!(
-                    "start the guard with --guard-name={host} (the chart's guard.clusterIP does), or mend the webhook's clientConfig"
+                    "start the guard with --guard-name={host}, or mend the webhook's clientConfig"
                 );
                 self.found(Severity::Fault, check::GUARD, object, problem, remedy);
                 return;
@@ -316,7 +316,7 @@ impl Doctor {
                 "the API server asks {address}, and the guard's Service {namespace}/{name} has {}",
                 spec.cluster_ips.join(", ")
             ),
-            "where nothing else leads from there to the guard, put the Service's address into the URL (the chart's guard.clusterIP)",
+            "unless something else leads from there to the guard, name the Service in the webhook's clientConfig instead of a URL",
         );
         None
     }

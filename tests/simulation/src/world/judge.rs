@@ -33,7 +33,6 @@ struct Rounds {
     node: Atom,
     /// Controller of the pod that they were for.
     controller: Option<Box<str>>,
-    victims: BTreeSet<Uid>,
     /// Controllers of the victims.
     controllers: BTreeSet<Box<str>>,
     taken: bool,
@@ -95,6 +94,9 @@ pub(super) struct Judge {
     /// Victims whose evictions have not been answered yet, and since when. Requesting one of them again is not another disruption, whatever a
     /// budget's status says in the meantime.
     asked: BTreeMap<Uid, Timestamp>,
+    /// Pods that the core has placed, or has been shown on a node. A pod keeps its node, so one that a late event or an old list shows once
+    /// more has not taken any room since.
+    placed: BTreeSet<Uid>,
     /// The current and former pools of each node, with the time at which it left them.
     pools: BTreeMap<Atom, Vec<(Atom, Option<Timestamp>)>>,
 }
@@ -136,7 +138,7 @@ impl Judge {
                     self.leaving.insert(pod.uid.clone());
                 }
                 self.bound(pod, now);
-                if is_new {
+                if self.placed.insert(pod.uid.clone()) && is_new {
                     self.arrived(pod);
                 }
             }
@@ -156,10 +158,14 @@ impl Judge {
             }
             Input::NodeRead { pods, .. } => {
                 for pod in pods.iter().flatten() {
+                    self.placed.insert(pod.uid.clone());
                     self.bound(pod, now);
                 }
             }
-            Input::Verified(_, Verified::Found(pod)) if pod.node_name.is_some() => self.bound(pod, now),
+            Input::Verified(_, Verified::Found(pod)) if pod.node_name.is_some() => {
+                self.placed.insert(pod.uid.clone());
+                self.bound(pod, now);
+            }
             Input::Verified(uid, Verified::Gone) => {
                 self.rounds.remove(uid);
             }
@@ -204,10 +210,6 @@ impl Judge {
             pod.node_name.as_ref() == Some(&rounds.node) && **preemptor != pod.uid
         };
         for (_, rounds) in self.rounds.iter_mut().filter(there) {
-            // A victim whose binding the watch shows late had been there all along.
-            if rounds.victims.contains(&pod.uid) {
-                continue;
-            }
             rounds.taken |= foreign || controller.is_some_and(|uid| rounds.controllers.contains(uid));
         }
     }
@@ -218,6 +220,9 @@ impl Judge {
     /// The core must not request it.
     pub fn effect(&mut self, effect: &Effect, options: Options, now: Timestamp) -> Pace {
         let (tenants, mut pace) = (options.tenants, Pace::Kept);
+        if let Effect::Bind { pod, .. } | Effect::BindByExtender { pod, .. } = effect {
+            self.placed.insert(pod.uid.clone());
+        }
         match effect {
             Effect::Bind { pod, node, .. } | Effect::BindByExtender { pod, node } if tenants => {
                 let at = OUR_NAMES.iter().position(|name| *name == pod.scheduler_name.as_str());
@@ -301,7 +306,6 @@ impl Judge {
         let mut not_before = None;
         let in_vain = match self.rounds.get_mut(&preemptor.uid) {
             Some(rounds) if rounds.node == node && goes_on => {
-                rounds.victims.insert(victim.uid.clone());
                 rounds.controllers.extend(controller);
                 return Pace::Kept;
             }
@@ -322,7 +326,6 @@ impl Judge {
             at: now,
             node,
             controller: preemptor.controller.as_ref().map(|owner| owner.uid.clone()),
-            victims: [victim.uid.clone()].into(),
             controllers: controller.into_iter().collect(),
             taken: false,
             in_vain,

@@ -72,6 +72,8 @@ fn only_successors_of_the_victims_and_pods_of_other_schedulers_take_the_room() {
         (pod("w", "theirs", Some("rs")), "elsewhere", true, None),
         (pod("p", "ours", Some("rs")), "n", false, None),
         (pod("v", "ours", Some("rs")), "n", false, None),
+        // An old list shows the victim once more.
+        (pod("v", "theirs", Some("rs")), "n", true, None),
     ] {
         let mut loops = Loops::default();
         loops.preempted(&p.uid, &n, vec![pod("v", "theirs", Some("rs"))], at(0));

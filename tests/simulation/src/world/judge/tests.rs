@@ -73,6 +73,25 @@ fn nobody_is_evicted_again_before_the_delay_is_over() {
     evict(&mut a_preemption_in_vain(), "another", at(9_999));
 }
 
+/// The core knows all victims from the start, the judge only those whose turn has come.
+#[test]
+fn a_pod_that_was_on_the_node_before_has_not_taken_the_room_when_it_is_shown_once_more() {
+    for shown_before in [true, false] {
+        let mut judge = Judge::default();
+        let shown = |judge: &mut Judge, seconds: u64| {
+            let pod = pod("last", OTHER_NAMES[1], Some("n"));
+            judge.input(&Input::Pod(PodWatch::Assigned, pod), true, at(seconds * 1000));
+        };
+        if shown_before {
+            shown(&mut judge, 0);
+        }
+        evict(&mut judge, "first", at(1000));
+        judge.turn_ends();
+        shown(&mut judge, 2);
+        assert_eq!(judge.rounds[&Uid::from("preemptor")].taken, !shown_before);
+    }
+}
+
 #[test]
 fn a_preemption_that_only_stops_pods_in_memory_is_the_last_one_from_then_on() {
     let mut judge = a_preemption_in_vain();
