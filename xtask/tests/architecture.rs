@@ -43,7 +43,7 @@ const STARTED_OTHERWISE: [(&str, usize, &str); 13] = [
     ("crates/shell/src/elect.rs", 1, "Shell::ended waits for the election itself"),
     ("crates/shell/src/extender.rs", 1, "the scheduling thread waits for the answer"),
     ("crates/shell/src/poll/ask.rs", 1, "the poll waits for it"),
-    ("crates/shell/src/shell.rs", 1, "the scheduling thread: tells of its end and of a panic by itself"),
+    ("crates/shell/src/shell/thread.rs", 1, "the scheduling thread: tells of its end and of a panic itself"),
     ("crates/shell/src/tasks.rs", 1, "the one place"),
     ("crates/telemetry/src/admin/profile.rs", 1, "the request waits for it"),
     ("crates/telemetry/src/logging/output.rs", 1, "the log's thread: nobody is left who could tell"),

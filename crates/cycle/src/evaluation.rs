@@ -5,16 +5,15 @@
 mod extenders;
 mod facts;
 mod feasible;
+mod filters;
 mod last_look;
 mod post_filter;
 mod score;
 
 pub use extenders::{confirm_preemption, filter_by_extenders, prioritize_by_extenders};
 pub use facts::facts;
-pub use feasible::{
-    Feasible, FilterRunner, PreFiltered, Search, find_feasible, node_count_to_find, nominated_with,
-    pre_filter,
-};
+pub use feasible::{Feasible, PreFiltered, Search, find_feasible, node_count_to_find, pre_filter};
+pub use filters::{FilterRunner, nominated_with};
 pub use last_look::{still_admitted, still_fits};
 pub use post_filter::post_filter;
 pub(crate) use score::Scorers;

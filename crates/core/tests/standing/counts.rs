@@ -1,122 +1,16 @@
 //! What a pod of a known class costs, in numbers that do not depend on the machine.
 
-use crate::cluster::{profile, profile_with};
+use crate::cluster::profile_with;
 use crate::objects::{object, pod};
-use secondmate_core::Nominator;
-use secondmate_core::cache::Cache;
-use secondmate_cycle::{Evaluate, Outcome, Profile, Question, Random, Scope, Standing, StandingSettings};
+use crate::world::{AT_ONCE, World, asking, node, spread, with_affinity};
+use secondmate_cycle::StandingSettings;
 use secondmate_framework::{
-    Context, CycleState, Declaration, Filter, NodeParts, Plugin, PodParts, Snapshot, Status, TrialCounts,
+    Context, CycleState, Declaration, Filter, NodeParts, Plugin, PodParts, Status, TrialCounts,
 };
 use secondmate_model::objects::{ObjectKind, ObjectName};
-use secondmate_model::{Atom, Node, NodeInfo, Pod, Timestamp, wire};
+use secondmate_model::{Atom, NodeInfo, Pod};
 use serde_json::{Value, json};
 use std::sync::Arc;
-
-pub struct World {
-    pub cache: Cache,
-    pub snapshot: Snapshot,
-    nominator: Nominator,
-    profile: Profile,
-    pub standing: Standing,
-    random: Random,
-    names: usize,
-    /// The complete JSON of each pod.
-    json: Option<String>,
-}
-
-fn node(at: usize) -> Arc<Node> {
-    let node = json!({"metadata": {"name": format!("n{at}"), "labels":
-            {"topology.kubernetes.io/zone": format!("z{}", at % 3), "kubernetes.io/hostname": format!("n{at}")}},
-        "status": {"allocatable": {"cpu": "4", "memory": "8Gi", "pods": "110"}}});
-    let wire: wire::Node = serde_json::from_value(node).expect("a node");
-    Arc::new(Node::new(&wire).expect("a node that compiles"))
-}
-
-pub fn asking(cpu: &str) -> Value {
-    json!({"metadata": {"namespace": "ns", "labels": {"app": "a"}},
-        "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu, "memory": "100Mi"}}}]}})
-}
-
-/// A pod that must spread over the domains of the label.
-fn spread(key: &str) -> Value {
-    let mut spread = asking("100m");
-    spread["spec"]["topologySpreadConstraints"] = json!([{"maxSkew": 1, "topologyKey": key,
-        "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "a"}}}]);
-    spread
-}
-
-impl World {
-    pub fn new(nodes: usize, percentage: u8, settings: StandingSettings) -> Self {
-        let mut cache = Cache::new();
-        (0..nodes).for_each(|at| {
-            cache.set_node(node(at));
-        });
-        let (profile, standing) = (profile(percentage), Standing::new(settings));
-        let (snapshot, nominator) = (Snapshot::default(), Nominator::default());
-        Self { cache, snapshot, nominator, profile, standing, random: Random::new(1), names: 0, json: None }
-    }
-
-    pub fn place(&mut self, template: &Value) -> Option<Arc<NodeInfo>> {
-        match self.try_pod(template) {
-            (pod, Outcome::Placed { node, .. }) => {
-                let placed: Pod = pod.on_node(node.name());
-                self.cache.assume(Arc::new(placed)).expect("a new pod");
-                Some(node)
-            }
-            _ => None,
-        }
-    }
-
-    /// Why a pod fits nowhere.
-    pub fn message(&mut self, template: &Value) -> String {
-        match self.try_pod(template) {
-            (_, Outcome::Rejected(rejection)) => rejection.message,
-            _ => panic!("the pod is not rejected"),
-        }
-    }
-
-    fn try_pod(&mut self, template: &Value) -> (Arc<Pod>, Outcome) {
-        self.names += 1;
-        let mut pod = pod(template, &format!("p{}", self.names));
-        if let Some(json) = &self.json {
-            pod = Arc::new(Pod::clone(&pod).with_json(json));
-        }
-        self.cache.refresh(&mut self.snapshot);
-        let question = Question {
-            profile: &self.profile,
-            snapshot: &self.snapshot,
-            nominations: &self.nominator,
-            now: Timestamp::from_secs(1),
-            pod: &pod,
-            scope: Scope::Sample { start: 0 },
-        };
-        let outcome = self.standing.evaluate(&question, &mut self.random).outcome;
-        (pod, outcome)
-    }
-
-    /// Numbers of nodes that plugins are asked about and of groups that are visited, for a pod that fits nowhere.
-    fn for_rejection(&mut self, template: &Value) -> (u64, u64) {
-        let counts = |world: &Self| {
-            let counts = world.standing.counts();
-            (counts.nodes_evaluated, counts.groups_visited)
-        };
-        let before = counts(self);
-        self.message(template);
-        let after = counts(self);
-        (after.0 - before.0, after.1 - before.1)
-    }
-
-    /// Number of nodes that plugins are asked about for the next pod.
-    pub fn nodes_for(&mut self, template: &Value) -> u64 {
-        let before = self.standing.counts().nodes_evaluated;
-        assert!(self.place(template).is_some(), "the pod fits");
-        self.standing.counts().nodes_evaluated - before
-    }
-}
-
-pub const AT_ONCE: StandingSettings =
-    StandingSettings { bytes_max: 1 << 30, first_sight: true, columns_from: 9 };
 
 #[test]
 fn a_pod_of_a_known_class_looks_at_the_node_that_changed_however_many_there_are() {
@@ -149,20 +43,6 @@ fn a_pod_that_must_spread_looks_at_the_node_that_changed_however_many_there_are(
             );
         }
     }
-}
-
-/// A pod of an app that has a term selecting its own kind.
-fn with_affinity(kind: &str, required: bool, key: &str, app: &str) -> Value {
-    let term = json!({"topologyKey": key, "labelSelector": {"matchLabels": {"app": app}},
-        "namespaceSelector": {"matchLabels": {"team": "red"}}});
-    let mut pod = asking("100m");
-    pod["metadata"]["labels"]["app"] = app.into();
-    pod["spec"]["affinity"][kind] = if required {
-        json!({"requiredDuringSchedulingIgnoredDuringExecution": [term]})
-    } else {
-        json!({"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 7, "podAffinityTerm": term}]})
-    };
-    pod
 }
 
 #[test]
@@ -408,24 +288,6 @@ fn the_first_pod_of_a_kind_makes_a_class_where_domains_count() {
 }
 
 #[test]
-fn for_want_of_memory_those_go_first_of_which_one_pod_came() {
-    let settings = StandingSettings { bytes_max: 64 << 10, ..StandingSettings::default() };
-    let mut world = World::new(500, 0, settings);
-    let kind = |app: &str| with_affinity("podAntiAffinity", true, "zone", app);
-    for _ in 0..2 {
-        world.place(&kind("known"));
-    }
-    for other in 0..50 {
-        world.place(&kind(&format!("other-{other}")));
-    }
-    let made = world.standing.counts().made;
-    world.place(&kind("known"));
-    let counts = world.standing.counts();
-    assert_eq!(counts.made, made, "it is there still: {counts:?}");
-    assert!(counts.dropped > 0, "{counts:?}");
-}
-
-#[test]
 fn pods_that_are_each_alone_look_at_nodes_that_change_by_more_than_pods_and_leave_no_class_behind() {
     for nodes in [10, 2000] {
         let mut world = World::new(nodes, 0, StandingSettings::default());
@@ -456,150 +318,6 @@ fn a_first_pod_that_fits_nowhere_is_told_why_by_the_plain_pass() {
     );
     let plain: Vec<_> = world.standing.counts().plain.iter().map(|(why, n)| (why.reason(), *n)).collect();
     assert_eq!(plain, [("first_sight", 1)]);
-}
-
-#[test]
-fn columns_take_no_more_than_half_of_the_memory() {
-    let mut world =
-        World::new(100, 0, StandingSettings { bytes_max: 10 << 10, ..StandingSettings::default() });
-    assert_eq!(world.nodes_for(&asking("100m")), 0);
-    let plain: Vec<_> = world.standing.counts().plain.iter().map(|(why, n)| (why.reason(), *n)).collect();
-    assert_eq!(plain, [("first_sight", 1)]);
-    assert_eq!(world.standing.counts().bytes, 0);
-}
-
-#[test]
-fn memory_stays_within_the_budget_and_the_class_used_last_stays() {
-    let settings = StandingSettings { bytes_max: 64 << 10, ..AT_ONCE };
-    let mut world = World::new(500, 0, settings);
-    for cpu in 1..100 {
-        world.place(&asking(&format!("{cpu}m")));
-        assert!(world.standing.counts().bytes <= settings.bytes_max, "{:?}", world.standing.counts());
-    }
-    let counts = world.standing.counts();
-    assert!(counts.dropped > 0 && counts.classes > 1, "{counts:?}");
-    assert_eq!(world.nodes_for(&asking("99m")), 1);
-    let mut small = World::new(500, 0, StandingSettings { bytes_max: 100, ..settings });
-    assert_eq!(small.nodes_for(&asking("1m")), 0, "a class that is larger than all may be is not made");
-}
-
-#[test]
-fn a_class_counts_the_namespaces_that_its_terms_mean_and_the_pod_that_is_kept_in_full() {
-    let bytes_for = |namespaces: usize, json: Option<&str>| {
-        let mut world = World::new(4, 0, AT_ONCE);
-        for at in 0..namespaces {
-            let namespace = json!({"metadata": {"name": format!("ns{at}"), "labels": {"team": "red"}}});
-            world.snapshot.objects_mut().apply(object(ObjectKind::Namespace, namespace));
-        }
-        world.json = json.map(str::to_owned);
-        world.place(&with_affinity("podAntiAffinity", true, "zone", "a"));
-        world.standing.counts().bytes
-    };
-    let few = bytes_for(1, None);
-    assert!(bytes_for(2000, None) > few + 2000 * size_of::<Atom>());
-    // The class keeps a pod, and so do the columns.
-    assert_eq!(bytes_for(1, Some(&"x".repeat(10_000))), few + 2 * 10_000);
-}
-
-/// A pod with so many terms, each with a key of its own that no node has, about pods of this app.
-fn wide(required: bool, terms: usize, app: &str) -> Value {
-    let term = |at: usize| json!({"topologyKey": format!("key-{at}"), "labelSelector": {"matchLabels": {"app": app}}});
-    let mut pod = asking("100m");
-    pod["metadata"]["labels"]["app"] = "wide".into();
-    pod["spec"]["affinity"]["podAntiAffinity"] = if required {
-        let terms: Vec<Value> = (0..terms).map(term).collect();
-        json!({"requiredDuringSchedulingIgnoredDuringExecution": terms})
-    } else {
-        let terms: Vec<Value> =
-            (0..terms).map(|at| json!({"weight": 1, "podAffinityTerm": term(at)})).collect();
-        json!({"preferredDuringSchedulingIgnoredDuringExecution": terms})
-    };
-    pod
-}
-
-/// A pod with so many spread constraints, each over a key of its own that no node has.
-fn spread_over(constraints: usize, when_unsatisfiable: &str) -> Value {
-    let constraint = |at: usize| {
-        json!({"maxSkew": 1, "topologyKey": format!("key-{at}"), "whenUnsatisfiable": when_unsatisfiable,
-            "labelSelector": {"matchLabels": {"app": "a"}}})
-    };
-    let mut pod = asking("100m");
-    pod["spec"]["topologySpreadConstraints"] = (0..constraints).map(constraint).collect();
-    pod
-}
-
-/// How many pods took the plain pass, by the reason and the plugin.
-fn plain(world: &World) -> Vec<(&'static str, Option<String>, u64)> {
-    let plain = world.standing.counts().plain.iter();
-    plain.map(|(why, pods)| (why.reason(), why.plugin().map(ToString::to_string), *pods)).collect()
-}
-
-#[test]
-fn pods_about_which_more_keys_count_than_a_class_tells_apart_are_asked_about_node_by_node() {
-    for (keys, is_too_many) in [(64, false), (65, true)] {
-        // Required: the pod itself, and those that its terms mean.
-        let mut world = World::new(10, 0, AT_ONCE);
-        assert!(world.place(&wide(true, keys, "a")).is_some());
-        (0..3).for_each(|_| assert!(world.place(&asking("100m")).is_some()));
-        let filter = |plugin: &str, pods: u64| vec![("filter", Some(plugin.to_owned()), pods)];
-        let expected = if is_too_many { filter("InterPodAffinity", 4) } else { vec![] };
-        assert_eq!(plain(&world), expected, "{keys} keys");
-
-        // Preferred: only this score is asked for on each node that passes.
-        let mut world = World::new(10, 0, AT_ONCE);
-        assert!(world.place(&wide(false, keys, "a")).is_some());
-        (0..3).for_each(|_| assert!(world.place(&asking("100m")).is_some()));
-        assert!(plain(&world).is_empty(), "{keys} keys");
-        let asked: Vec<_> =
-            world.standing.counts().asked.iter().map(|(plugin, n)| (plugin.as_str(), *n)).collect();
-        assert_eq!(asked, if is_too_many { vec![("InterPodAffinity", 4)] } else { vec![] }, "{keys} keys");
-
-        let mut world = World::new(10, 0, AT_ONCE);
-        world.message(&spread_over(keys, "DoNotSchedule"));
-        let expected = if is_too_many { filter("PodTopologySpread", 1) } else { vec![] };
-        assert_eq!(plain(&world), expected, "{keys} keys");
-
-        // One coordinate says which nodes stay out of it.
-        let mut world = World::new(10, 0, AT_ONCE);
-        assert!(world.place(&spread_over(keys - 1, "ScheduleAnyway")).is_some());
-        let asked = world.standing.counts().asked.keys().map(Atom::as_str).collect::<Vec<_>>();
-        assert_eq!(asked, if is_too_many { vec!["PodTopologySpread"] } else { vec![] }, "{keys} keys");
-    }
-}
-
-#[test]
-fn a_class_that_takes_more_than_all_may_is_given_up_and_leaves_the_others_alone() {
-    let settings = StandingSettings { bytes_max: 64 << 10, ..StandingSettings::default() };
-    // The counts of the first are too large beside the columns, those of the second by themselves.
-    for (keys, given_up, dropped) in [(12, 2, 1), (40, 3, 0)] {
-        let mut world = World::new(500, 0, settings);
-        (0..3).for_each(|_| assert!(world.place(&asking("100m")).is_some()));
-        let (classes, made) = (world.standing.counts().classes, world.standing.counts().made);
-        assert_eq!((classes, made), (1, 1));
-        (0..3).for_each(|_| assert!(world.place(&wide(true, keys, "nobody")).is_some()));
-        assert_eq!(plain(&world), [("too_large", None, given_up)], "{keys} keys");
-        assert_eq!(world.standing.counts().dropped, dropped, "{keys} keys");
-        assert!(world.nodes_for(&asking("100m")) <= 4, "the class is known still");
-        assert_eq!(world.standing.counts().classes, classes);
-        assert!(world.standing.counts().bytes <= settings.bytes_max);
-    }
-}
-
-#[test]
-fn a_class_counts_the_pod_that_it_keeps() {
-    let bytes_for = |labels: usize, settings: StandingSettings| {
-        let mut world = World::new(40, 0, settings);
-        let mut kind = asking("100m");
-        for at in 0..labels {
-            kind["metadata"]["labels"][format!("l{at}")] = "x".into();
-        }
-        world.place(&kind);
-        world.standing.counts().bytes
-    };
-    for settings in [AT_ONCE, StandingSettings::default()] {
-        let more = bytes_for(1000, settings) - bytes_for(0, settings);
-        assert!(more > 1000 * 2 * size_of::<Atom>(), "{more} bytes");
-    }
 }
 
 #[test]

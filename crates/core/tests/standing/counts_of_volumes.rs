@@ -1,7 +1,7 @@
 //! What a pod with volumes costs if its class is known.
 
-use crate::counts::{AT_ONCE, World, asking};
 use crate::objects::object;
+use crate::world::{AT_ONCE, World, asking};
 use secondmate_model::objects::{ObjectKind, ObjectName};
 use secondmate_model::{Atom, NodeInfo};
 use serde_json::{Value, json};

@@ -7,6 +7,7 @@
 //! begins with that seed, `STEPS=1000` makes them longer, and `-- --nocapture` shows what they did.
 
 mod asked;
+mod bounds;
 mod cluster;
 mod compare;
 mod counts;
@@ -14,6 +15,7 @@ mod counts_of_volumes;
 mod objects;
 mod variety;
 mod volumes;
+mod world;
 
 use cluster::{About, Cluster};
 use secondmate_cycle::{StandingCounts, StandingSettings};
