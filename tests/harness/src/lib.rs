@@ -73,7 +73,7 @@ pub use cargo::cargo;
 pub use cluster::{Cluster, Options};
 pub use components::{Component, SchedulerOptions};
 pub use directory::holds_running_cluster;
-pub use guard::{Guard, GuardCertificate, GuardReached, sum};
+pub use guard::{Guard, GuardCertificate, sum};
 pub use guests::{guest_folder, guest_in_go_or_skip, guest_in_rust_or_skip, guest_of_every_point_or_skip};
 pub use lines::Lines;
 pub use measured::MeasuredScheduler;
