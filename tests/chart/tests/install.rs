@@ -115,7 +115,7 @@ fn the_release_is_installed_works_and_is_uninstalled() -> Result<()> {
     cluster.create_nodes(3, &NodeShape::default())?;
     cluster.create_namespace(NAMESPACE)?;
     cluster.kubectl(&["label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted"])?;
-    let list = release(&tools, "")?;
+    let list = release(&tools)?;
     install(&cluster, &list)?;
 
     wait_until(DEADLINE, "two replicas each to run", || {
