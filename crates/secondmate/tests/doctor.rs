@@ -41,7 +41,7 @@ async fn a_fault_is_told_with_its_remedy_and_ends_with_one() -> Result<()> {
     let line = text.lines().next().context("a finding")?;
     assert!(
         line.starts_with("fault (names): scheduler name \"mistyped\": nobody serves it")
-            && line.ends_with(": default/web-1; correct spec.schedulerName where the pods are made, or run a scheduler of this name"),
+            && line.contains(": default/web-1; correct spec.schedulerName where the pods are made, or run a scheduler of this name; "),
         "{line}"
     );
 

@@ -97,10 +97,8 @@ impl Observer {
         for gauges in [pending, &self.metrics.queued_entities] {
             gauges.set(queue.active, queue.backoff, queue.unschedulable, queue.gated);
         }
-        let (gauges, cache) = (&self.metrics.cache_size, &sizes.cache);
-        set(&gauges.nodes, cache.nodes);
-        set(&gauges.pods, cache.pods);
-        set(&gauges.assumed_pods, cache.assumed_pods);
+        let cache = &sizes.cache;
+        self.metrics.cache_size.set(cache.nodes, cache.pods, cache.assumed_pods);
         let metrics = &self.metrics;
         take_over(&mut self.incoming, scheduler.queue().incoming(), |queue, event| {
             metrics.queue_incoming_pods(queue, event)

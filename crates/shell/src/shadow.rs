@@ -148,6 +148,7 @@ impl Follower {
                         return;
                     }
                     batch.drain(..).for_each(|message| self.take(message));
+                    self.numbers();
                     // However many messages arrive, some pods are evaluated.
                     self.ask_due();
                     tokio::task::yield_now().await;
@@ -184,6 +185,12 @@ impl Follower {
             // Nothing else writes to this inbox.
             Message::Answered(_) | Message::Look(_) | Message::Wake => {}
         }
+    }
+
+    /// Copies the numbers that the core keeps itself. A shadow binds nothing, so it assumes no pods.
+    fn numbers(&self) {
+        let [_, pods, nodes] = self.shadow.sizes();
+        self.metrics.cache_size.set(nodes, pods, 0);
     }
 
     fn tell(&self, compared: impl IntoIterator<Item = Comparison>) {

@@ -142,7 +142,7 @@ impl<'a> Ground<'a> {
         let objects: Vec<Value> = names.iter().map(|name| pod(name, self.name, spec.clone())).collect();
         self.cluster.api().create_all(&self.path(), &objects)?;
         self.pods.extend(names.iter().cloned());
-        ensure!(self.pods.len() <= PODS_MAX, "the nodes have room for {PODS_MAX} pods only");
+        ensure!(self.pods.len() <= PODS_MAX, "the nodes have room for only {PODS_MAX} pods");
         Ok(names)
     }
 
@@ -313,7 +313,7 @@ impl<'a> Ground<'a> {
         let status = scheduler.wait(DEADLINE).with_context(|| scheduler.tail(TAIL))?;
         ensure!(
             status.code() == Some(1) && scheduler.log()?.contains("leadership was lost"),
-            "{} should have ended as a leader that lost, not with {status}:\n{}",
+            "{} should have ended because it lost the Lease, not with {status}:\n{}",
             scheduler.name(),
             scheduler.tail(TAIL)
         );
@@ -340,7 +340,7 @@ impl<'a> Ground<'a> {
         };
         let (count, mut wrong) = judge(&pods, &self.audit.bindings(self.name)?, &promise);
         for (node, (cpu, pods)) in over_allocatable(self.cluster)? {
-            wrong.push(format!("node {node} has more than its room: {cpu}m CPU, {pods} pods"));
+            wrong.push(format!("node {node} is overcommitted: {cpu}m CPU, {pods} pods"));
         }
         self.cluster.api().delete(&format!("{}?gracePeriodSeconds=0", self.path()))?;
         Ok((count, wrong))

@@ -48,8 +48,8 @@ fn table(rows: &[Row]) -> String {
             if row.result.is_ok() { "ok" } else { "FAILED" },
         );
     }
-    text += "\nbinds: carried out, as the API server's audit log has it; twice: pods with more than one; refused: bindings in \
-             vain;\nunsure: bindings whose end the API server did not write.\n";
+    text += "\nbinds: bindings that were carried out, from the API server's audit log; twice: pods with more than one;\n\
+             refused: bindings that the API server refused; unsure: bindings whose outcome is not in the log.\n";
     for row in rows {
         if let Err(error) = &row.result {
             text += &format!("\n{}: {error:#}\n", row.scene);

@@ -71,7 +71,7 @@ pub fn play(arena: &Arena, name: &str, seed: u64, scale: &Scale) -> Result<Row> 
     };
     let (done, in_vain_max, failed) = match played {
         Ok(played) => (played.done, played.in_vain_max, None),
-        Err(error) => ("broke off".to_owned(), usize::MAX, Some(error)),
+        Err(error) => ("aborted".to_owned(), usize::MAX, Some(error)),
     };
     let (count, judged) = ground.close(in_vain_max);
     let result = match (failed, judged) {

@@ -134,7 +134,7 @@ fn the_chart_tells_of_a_lease_that_nobody_ever_had() -> Result<()> {
     let told = |name: &str| {
         json!({
             "exp_labels": { "severity": "critical", "name": name },
-            "exp_annotations": { "summary": format!("No process of the Lease {name} is scraped any more.") },
+            "exp_annotations": { "summary": format!("No process that uses the Lease {name} is being scraped.") },
         })
     };
     let guard = r#"job="guard", instance="c""#;

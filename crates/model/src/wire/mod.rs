@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 /// A string map as decoded, in key order.
 pub type StringMap = BTreeMap<Box<str>, Box<str>>;
-/// Requests, limits, capacities: resource name to quantity text.
+/// Requests, capacities: resource name to quantity text.
 pub type ResourceList = BTreeMap<Box<str>, QuantityText>;
 
 /// A quantity as written; it is parsed when the object is compiled.

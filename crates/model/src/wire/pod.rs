@@ -101,7 +101,7 @@ pub struct Container {
     /// Image reference.
     #[serde(deserialize_with = "null_default")]
     pub image: Box<str>,
-    /// Requests and limits.
+    /// Requests and claims.
     #[serde(deserialize_with = "null_default")]
     pub resources: ResourceRequirements,
     /// Ports.
@@ -172,16 +172,13 @@ pub struct ContainerRestartRule {
     pub action: Box<str>,
 }
 
-/// `v1.ResourceRequirements`.
+/// `v1.ResourceRequirements`, without limits: where only a limit is given, the API server adds a request of the same amount.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ResourceRequirements {
     /// Requests.
     #[serde(deserialize_with = "null_default")]
     pub requests: ResourceList,
-    /// Limits. Not read: the API server adds a request for each limit of an extended resource.
-    #[serde(deserialize_with = "null_default")]
-    pub limits: ResourceList,
     /// Claims of dynamic resource allocation.
     #[serde(deserialize_with = "null_default")]
     pub claims: Vec<Named>,

@@ -89,7 +89,7 @@ pub(super) fn remarks(args: &KubeSchedulerArgs) -> Vec<String> {
     remarks
 }
 
-/// As upstream: if there is a file, only the file sets these.
+/// As upstream: if there is a file, only the file sets these. `--pod-max-in-unschedulable-pods-duration` has no field and still applies.
 fn ignored_with_file(args: &KubeSchedulerArgs, remarks: &mut Vec<String>) {
     if args.config.as_ref().is_none_or(String::is_empty) {
         return;

@@ -10,7 +10,8 @@ use std::time::Duration;
 #[derive(Clone, Debug, Args)]
 #[command(args_override_self = true, disable_version_flag = true)]
 pub(crate) struct KubeSchedulerArgs {
-    /// KubeSchedulerConfiguration file. If it is given, the deprecated flags are ignored.
+    /// KubeSchedulerConfiguration file. If it is given, deprecated flags other than --pod-max-in-unschedulable-pods-duration are
+    /// ignored.
     #[arg(long, value_name = "FILE")]
     pub config: Option<String>,
     /// URL of the API server, in place of the kubeconfig's.
@@ -143,7 +144,7 @@ pub(crate) struct AuthorizationFlags {
     pub authorization_webhook_cache_unauthorized_ttl: Option<Duration>,
 }
 
-/// Flags for which a configuration file is the better place.
+/// Flags that kube-scheduler keeps for old command lines. A configuration file has a field for all but the last.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Deprecated flags")]
 pub(crate) struct DeprecatedFlags {
@@ -165,7 +166,7 @@ pub(crate) struct DeprecatedFlags {
     /// No effect: there are no goroutines to profile.
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub contention_profiling: Option<bool>,
-    /// Maximum time that a pod stays in the unschedulable queue [default: 5m].
+    /// Maximum time that a pod stays in the unschedulable queue; applies with --config too [default: 5m].
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub pod_max_in_unschedulable_pods_duration: Option<Duration>,
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::cli::{Cli, Command};
-use clap::Parser;
+use clap::{Arg, CommandFactory, Parser};
 
 fn written(given: &[&str]) -> Vec<String> {
     let arguments = arguments(given.iter().map(OsString::from));
@@ -115,6 +115,33 @@ fn a_file_counts_over_the_deprecated_flags_and_under_those_of_the_election() {
     let remarks = answers::remarks(&parsed(&flags).expect("flags"));
     assert_eq!(remarks.len(), 3, "{remarks:?}");
     assert!(remarks[0].starts_with("--kubeconfig is ignored"), "{remarks:?}");
+}
+
+/// The help of `--config` names each deprecated flag that applies with a file, and every other one is reported as ignored.
+#[test]
+fn the_help_of_config_names_the_deprecated_flag_that_still_applies() {
+    let mut program = Cli::command();
+    program.build();
+    let command = program.find_subcommand("kube-scheduler").expect("the command");
+    let deprecated = |arg: &&Arg| arg.get_help_heading() == Some("Deprecated flags");
+    let mut still_apply = Vec::new();
+    for arg in command.get_arguments().filter(deprecated) {
+        let name = arg.get_long().expect("a name");
+        let value = match arg.get_value_names().into_iter().flatten().map(|v| v.as_str()).next() {
+            Some("BOOL") => "true",
+            Some("DURATION") => "1m",
+            _ => "1",
+        };
+        let flag = format!("--{name}={value}");
+        let remarks = answers::remarks(&parsed(&["--config=/file", &flag]).expect("flags"));
+        if !remarks.iter().any(|remark| remark.starts_with(&format!("--{name} is ignored"))) {
+            still_apply.push(format!("--{name}"));
+        }
+    }
+    assert_eq!(still_apply, ["--pod-max-in-unschedulable-pods-duration"]);
+    let config = command.get_arguments().find(|arg| arg.get_long() == Some("config")).expect("--config");
+    let help = config.get_help().map(ToString::to_string).unwrap_or_default();
+    assert!(help.contains(&format!("deprecated flags other than {} are ignored", still_apply[0])), "{help}");
 }
 
 #[test]

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A live scheduler has tried a pod after this multiple of the time after which pods are judged, unless its queue is very long.
 const UNTRIED_AFTER: u32 = 5;
+/// Nothing that is read here tells such a scheduler from none: it writes its first event and takes its Lease after it has its lists.
+const MAY_BE_WAITING: &str = "; if one is running, it may still be waiting for its first lists, and takes no Lease before it has them: see /readyz?verbose of its pods";
 
 impl Doctor {
     /// Scheduler names in pending pods that nobody serves.
@@ -23,16 +25,13 @@ impl Doctor {
             let not_judged = format!("whether anybody serves {} is not known", some_of(&names));
             self.cut(check::NAMES, "events", AtMost::keep(limits.events), &not_judged);
         }
-        let remedy = match served(seen) {
-            names if names.is_empty() => {
-                "correct spec.schedulerName where the pods are made, or run a scheduler of this name"
-                    .to_owned()
-            }
-            names => format!(
-                "correct spec.schedulerName where the pods are made (served are {}), or run a scheduler of this name",
-                names.join(", ")
-            ),
+        let served = match served(seen) {
+            names if names.is_empty() => String::new(),
+            names => format!(" (served are {})", names.join(", ")),
         };
+        let remedy = format!(
+            "correct spec.schedulerName where the pods are made{served}, or run a scheduler of this name{MAY_BE_WAITING}"
+        );
         for (name, of_name) in judged.by_name {
             let wait = if of_name.len() == 1 { "waits" } else { "wait" };
             let problem = format!(

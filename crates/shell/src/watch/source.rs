@@ -2,10 +2,11 @@
 
 use super::compiled::{Compiled, Key, Unfit, Watched};
 use super::currency::Currency;
+use super::discovery::{self, Discovered};
 use super::needs::{Subject, Watch};
 use super::originals::Originals;
 use super::unfit::UnfitObjects;
-use crate::call::chain;
+use crate::call::{Caller, chain};
 use crate::connect;
 use crate::heartbeat::{WATCH_SILENCE_MAX, WatchHeartbeats};
 use crate::inbox::{Closed, Inbox, Message};
@@ -39,8 +40,11 @@ const IN_ORDER_AFTER: Duration = Duration::from_secs(30);
 const ABSENT_PAUSE: Duration = Duration::from_secs(60);
 // The watch of a kind that is not served waits without a request, and one check may fail: it must not be considered dead.
 const _: () = assert!(2 * ABSENT_PAUSE.as_secs() < WATCH_SILENCE_MAX.as_secs());
-/// A plugin's own kind that was served, and whose list has been answered with 404 and nothing else for so long, is served no more.
+/// How long lists have to be answered with 404 and nothing else before a kind that was served may be taken as not served, or one that never
+/// was is taken so although discovery does not confirm it.
 const REMOVED_AFTER: Duration = Duration::from_secs(300);
+/// Maximum wait for what the API server says that it serves.
+const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(30);
 /// A watcher that is refused so often in a row is replaced by a fresh one, which lists anew.
 const REFUSALS_MAX: u32 = 5;
 
@@ -99,10 +103,12 @@ pub(crate) fn spawn(mut context: Context, watch: Watch, number: usize) {
         }
     });
     context.originals = context.originals.or_all(watch.whole);
+    let caller = Caller::new(context.client.clone(), None, DISCOVERY_TIMEOUT);
     let tasks = context.tasks.clone();
     tasks.spawn_lasting(format!("watch of {watch}"), async move {
         let source = Source {
             context,
+            caller,
             watch,
             number,
             known: FxHashMap::default(),
@@ -120,6 +126,8 @@ pub(crate) fn spawn(mut context: Context, watch: Watch, number: usize) {
 
 struct Source {
     context: Context,
+    /// Asks what the API server serves.
+    caller: Caller,
     watch: Watch,
     number: usize,
     /// What the core has been told of and has not been told is gone; for a pod, in which role.
@@ -131,7 +139,7 @@ struct Source {
     synced: bool,
     /// A list was answered: the API server serves the kind.
     served: bool,
-    /// Since when lists of a kind that was served have been answered with 404.
+    /// Since when lists have been answered with 404.
     missing_since: Option<Instant>,
     /// The next pause after a failure. It is short again once the watch has shown something, or was in order for a while: a list alone is
     /// no success, as one list after the other would be all that there is.
@@ -359,7 +367,7 @@ impl Source {
             && !self.watch.is_essential();
         if !missing {
             self.missing_since = None;
-        } else if self.is_absent() {
+        } else if self.is_absent().await {
             return Ok(After::Absent);
         }
         let after = if must_list_anew(error) { After::StartOver } else { After::Continue };
@@ -378,28 +386,35 @@ impl Source {
         Ok(after)
     }
 
-    /// Whether a list that was answered with 404 says that the kind is not served. Of one that was served it does not: a gateway in front of
-    /// the API server says so too, and client-go keeps what it has. But the definition of a plugin's own kind may be deleted, and that is
-    /// believed after a while.
-    fn is_absent(&mut self) -> bool {
-        if !self.served {
-            if !self.synced {
-                warn!(watch = %self.watch, "the API server does not serve this kind: taken as none there");
-            }
-            return true;
-        }
-        let since = *self.missing_since.get_or_insert_with(Instant::now);
-        let is_own = matches!(self.watch.subject, Subject::Objects(ObjectKind::Own(_)));
-        if !is_own || since.elapsed() < REMOVED_AFTER {
+    /// Whether a list that was answered with 404 means that the kind is not served. A gateway in front of the API server may give that
+    /// answer, so the API server's discovery is asked. If it does not confirm it, a lasting 404 is believed only of a kind that was never
+    /// served, and of a plugin's own, whose definition may have been deleted. In any case a kind that was served keeps its objects for
+    /// [`REMOVED_AFTER`]; client-go keeps them for ever.
+    async fn is_absent(&mut self) -> bool {
+        let lasts = self.missing_since.get_or_insert_with(Instant::now).elapsed() >= REMOVED_AFTER;
+        if self.served && !lasts {
             return false;
         }
-        warn!(
-            watch = %self.watch,
-            objects = self.known.len(),
-            "the API server has not served this kind for {REMOVED_AFTER:?}: taken as none there"
-        );
+        let is_own = matches!(self.watch.subject, Subject::Objects(ObjectKind::Own(_)));
+        let may_be_believed = !self.served || is_own;
+        let absent = match discovery::ask(&self.caller, self.watch.subject.api()).await {
+            Discovered::NotServed => true,
+            Discovered::MayNotAsk => may_be_believed,
+            Discovered::Served | Discovered::Unknown => may_be_believed && lasts,
+        };
+        if !absent {
+            return false;
+        }
+        if self.served {
+            warn!(
+                watch = %self.watch,
+                objects = self.known.len(),
+                "the API server has not served this kind for {REMOVED_AFTER:?}: taken as none there"
+            );
+        } else if !self.synced {
+            warn!(watch = %self.watch, "the API server does not serve this kind: taken as none there");
+        }
         self.served = false;
-        self.missing_since = None;
         true
     }
 

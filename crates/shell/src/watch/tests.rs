@@ -25,20 +25,33 @@ type Answer = (u16, String);
 /// No answer at all.
 const SILENCE: u16 = 0;
 
-/// An API server that gives these answers to lists and watches, in order, and then hangs.
+/// An API server that gives these answers to lists and watches, in order, and then hangs. It does not say what it serves.
 fn server(lists: Vec<Answer>, watches: Vec<Answer>) -> (Client, Arc<Mutex<Vec<String>>>) {
+    server_with(no_such_path, lists, watches)
+}
+
+/// The same, with what it answers to a request for a path of discovery. These requests are not logged.
+fn server_with(
+    discovery: fn(&str) -> Answer,
+    lists: Vec<Answer>,
+    watches: Vec<Answer>,
+) -> (Client, Arc<Mutex<Vec<String>>>) {
     let answers = Arc::new(Mutex::new((VecDeque::from(lists), VecDeque::from(watches))));
     let asked: Arc<Mutex<Vec<String>>> = Arc::default();
     let log = Arc::clone(&asked);
     let service = tower::service_fn(move |request: Request<Body>| {
         let query = request.uri().query().unwrap_or_default().to_owned();
-        let is_watch = query.contains("watch=");
-        let version =
-            query.split('&').find_map(|p| p.strip_prefix("resourceVersion=")).unwrap_or("-").to_owned();
-        let what = if is_watch { format!("watch {version}") } else { "list".to_owned() };
-        log.lock().expect("nobody panics with it").push(what);
-        let mut answers = answers.lock().expect("nobody panics with it");
-        let next = if is_watch { answers.1.pop_front() } else { answers.0.pop_front() };
+        let next = if query.is_empty() {
+            Some(discovery(request.uri().path()))
+        } else {
+            let is_watch = query.contains("watch=");
+            let version =
+                query.split('&').find_map(|p| p.strip_prefix("resourceVersion=")).unwrap_or("-").to_owned();
+            let what = if is_watch { format!("watch {version}") } else { "list".to_owned() };
+            log.lock().expect("nobody panics with it").push(what);
+            let mut answers = answers.lock().expect("nobody panics with it");
+            if is_watch { answers.1.pop_front() } else { answers.0.pop_front() }
+        };
         async move {
             let Some((code, body)) = next.filter(|(code, _)| *code != SILENCE) else {
                 return std::future::pending().await;
@@ -187,6 +200,46 @@ fn object(name: &str, version: u32) -> Value {
     json!({"metadata": {"name": name, "resourceVersion": version.to_string()}, "provisioner": "d"})
 }
 
+/// What a gateway answers that knows no such path, whatever the API server behind it serves.
+fn no_such_path(_: &str) -> Answer {
+    (404, "404 page not found".to_owned())
+}
+
+/// The discovery of an API server that serves storage classes.
+fn with_storage_classes(path: &str) -> Answer {
+    let body = match path {
+        "/apis" => groups("storage.k8s.io"),
+        "/apis/storage.k8s.io/v1" => resources("storage.k8s.io/v1", "storageclasses"),
+        _ => return no_such_path(path),
+    };
+    (200, body.to_string())
+}
+
+/// The same, without the resource of storage classes in its group.
+fn without_the_resource(path: &str) -> Answer {
+    let (code, body) = with_storage_classes(path);
+    (code, body.replace("storageclasses", "csinodes"))
+}
+
+/// The same, without the group of storage classes.
+fn without_the_group(path: &str) -> Answer {
+    if path == "/apis" { (200, groups("apps").to_string()) } else { no_such_path(path) }
+}
+
+fn groups(name: &str) -> Value {
+    let version = json!({"groupVersion": format!("{name}/v1"), "version": "v1"});
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": [{"name": name, "versions": [version]}]})
+}
+
+fn resources(version: &str, name: &str) -> Value {
+    json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": [{"name": name}]})
+}
+
+/// The discovery of an API server that this process may not ask.
+fn forbidden(_: &str) -> Answer {
+    refusal(403)
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_gateway_that_finds_nothing_for_a_while_takes_nothing_away() {
     let mut lists = vec![list(5, &[object("a", 1)])];
@@ -201,11 +254,20 @@ async fn a_gateway_that_finds_nothing_for_a_while_takes_nothing_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_kind_that_was_served_is_gone_after_minutes_if_it_is_a_plugins_own() {
-    for (kind, vanishes) in [(ObjectKind::StorageClass, false), (ObjectKind::own::<Rack>(), true)] {
+async fn a_kind_that_was_served_is_gone_after_minutes_if_the_api_server_says_so_or_it_is_a_plugins_own() {
+    let in_tree = ObjectKind::StorageClass;
+    for (kind, discovery, vanishes) in [
+        (in_tree, no_such_path as fn(&str) -> Answer, false),
+        (in_tree, forbidden, false),
+        (in_tree, with_storage_classes, false),
+        (in_tree, without_the_resource, true),
+        (in_tree, without_the_group, true),
+        (ObjectKind::own::<Rack>(), no_such_path, true),
+        (ObjectKind::own::<Rack>(), without_the_group, true),
+    ] {
         let mut lists = vec![list(5, &[object("a", 1)])];
         lists.extend(std::iter::repeat_n(refusal(404), 1000));
-        let (client, asked) = server(lists, vec![refusal(410)]);
+        let (client, asked) = server_with(discovery, lists, vec![refusal(410)]);
         let (inbox, mut messages) = Inbox::new(&Metrics::new());
         let _running = start_watch(client, inbox, Watch::of(Subject::Objects(kind)));
         for expected in ["a", "synced"] {
@@ -223,11 +285,42 @@ async fn a_kind_that_was_served_is_gone_after_minutes_if_it_is_a_plugins_own() {
 
 #[tokio::test(start_paused = true)]
 async fn a_kind_that_was_never_served_holds_nothing_up() {
-    let (client, _) = server(vec![refusal(404), list(9, &[object("b", 8)])], vec![]);
-    let (inbox, mut messages) = Inbox::new(&Metrics::new());
-    let _running = start_watch(client, inbox, Watch::of(Subject::Objects(ObjectKind::own::<Rack>())));
-    for expected in ["synced", "b"] {
-        assert_eq!(next(&mut messages).await.as_deref(), Some(expected));
+    for discovery in [without_the_group as fn(&str) -> Answer, forbidden] {
+        let (client, _) = server_with(discovery, vec![refusal(404), list(9, &[object("b", 8)])], vec![]);
+        let (inbox, mut messages) = Inbox::new(&Metrics::new());
+        let _running = start_watch(client, inbox, Watch::of(Subject::Objects(ObjectKind::own::<Rack>())));
+        for expected in ["synced", "b"] {
+            assert_eq!(next(&mut messages).await.as_deref(), Some(expected));
+        }
+    }
+}
+
+/// A scheduler that took budgets or classes for absent would evict, and place pods, against them.
+#[tokio::test(start_paused = true)]
+async fn a_first_404_that_is_not_the_api_servers_word_is_asked_again_before_anything_is_scheduled() {
+    for discovery in [no_such_path as fn(&str) -> Answer, with_storage_classes] {
+        let mut lists = vec![refusal(404); 8];
+        lists.push(list(9, &[object("a", 8)]));
+        let (client, _) = server_with(discovery, lists, vec![]);
+        let (inbox, mut messages) = Inbox::new(&Metrics::new());
+        let _running = start_watch(client, inbox, Watch::of(Subject::Objects(ObjectKind::StorageClass)));
+        for expected in ["a", "synced"] {
+            assert_eq!(next(&mut messages).await.as_deref(), Some(expected));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_404_that_lasts_from_the_first_list_on_holds_nothing_up_for_longer_than_minutes() {
+    for discovery in [no_such_path as fn(&str) -> Answer, with_storage_classes] {
+        let (client, asked) = server_with(discovery, vec![refusal(404); 1000], vec![]);
+        let (inbox, mut messages) = Inbox::new(&Metrics::new());
+        let _running = start_watch(client, inbox, Watch::of(Subject::Objects(ObjectKind::StorageClass)));
+        let began = tokio::time::Instant::now();
+        assert_eq!(next(&mut messages).await.as_deref(), Some("synced"));
+        let waited = began.elapsed();
+        assert!((300..330).contains(&waited.as_secs()), "{waited:?}");
+        assert!(asked.lock().expect("readable").len() < 50, "it is asked for with pauses");
     }
 }
 

@@ -182,6 +182,26 @@ async fn names_that_nobody_serves_are_told_with_their_pods() {
     shell.stop().await;
 }
 
+/// It has written nothing yet, neither a Lease nor an event.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scheduler_that_waits_for_its_first_lists_looks_like_none_and_the_remedy_says_so() {
+    let sandbox = sandbox(1).await;
+    let target = Target::of(Verb::List, "nodes");
+    let rule = sandbox.faults().inject(target, Fault::InternalError, When::Always);
+    let shell = try_start(elected(&sandbox, NAME)).await.expect("it starts");
+    create_pods(&sandbox, "p", 1, "100m");
+    until("it asks for the nodes", || sandbox.faults().strikes(rule) > 0).await;
+    let examination = examined(&sandbox).await;
+    let [finding] = examination.findings.as_slice() else { panic!("{:#?}", examination.findings) };
+    assert_eq!((finding.severity, finding.check), (Severity::Fault, "names"));
+    assert_eq!(finding.object, "scheduler name \"mate\"");
+    assert_eq!(
+        finding.remedy,
+        "correct spec.schedulerName where the pods are made, or run a scheduler of this name; if one is running, it may still be waiting for its first lists, and takes no Lease before it has them: see /readyz?verbose of its pods"
+    );
+    shell.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_beyond_the_limit_are_said_not_to_be_judged_and_gated_ones_do_not_count() {
     let sandbox = sandbox(1).await;

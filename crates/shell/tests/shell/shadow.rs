@@ -230,3 +230,24 @@ async fn what_was_rejected_before_is_compared_and_each_other_word_about_it_again
     assert_eq!(about(&tally, "p-0")?.reason, format!("0/2 nodes, {words}"));
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_size_of_the_cache_is_shown() -> Result<()> {
+    let sandbox = sandbox(3).await;
+    let (_shadow, metrics) = shadow(&sandbox).await?;
+    let shown = |nodes: usize, pods: usize| {
+        let text = metrics.encode();
+        [("nodes", nodes), ("pods", pods), ("assumed_pods", 0)].iter().all(|(kind, number)| {
+            let series = format!("scheduler_cache_size{{type=\"{kind}\"}} {number}");
+            text.lines().any(|line| line == series)
+        })
+    };
+    // A pod that waits is on no node.
+    create(&sandbox, "waits", "100m", &json!({}))?;
+    create(&sandbox, "placed", "100m", &json!({}))?;
+    bind(&sandbox, "placed", 0)?;
+    until("three nodes with a pod", || shown(3, 1)).await;
+    sandbox.objects().delete("pods", "default", "placed", Some(0))?;
+    until("three nodes without pods", || shown(3, 0)).await;
+    Ok(())
+}

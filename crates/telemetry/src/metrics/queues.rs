@@ -79,6 +79,16 @@ pub struct CacheSize {
     pub assumed_pods: Gauge,
 }
 
+impl CacheSize {
+    /// Sets the numbers.
+    pub fn set(&self, nodes: usize, pods: usize, assumed_pods: usize) {
+        let numbers = [(&self.nodes, nodes), (&self.pods, pods), (&self.assumed_pods, assumed_pods)];
+        for (gauge, number) in numbers {
+            gauge.set(i64::try_from(number).unwrap_or(i64::MAX));
+        }
+    }
+}
+
 /// A bounded queue inside the program.
 #[derive(Clone, Debug)]
 pub struct BoundedQueue {

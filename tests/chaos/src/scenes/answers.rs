@@ -44,7 +44,7 @@ pub(super) fn break_answers(ground: &mut Ground<'_>, mode: &Mode) -> Result<Play
     ground.wait_all(&mut [&mut scheduler])?;
     ground.end(scheduler)?;
     Ok(Played {
-        done: format!("{struck} struck, {} of {} bound amid it", bound - 1, pods),
+        done: format!("{struck} faults, {} of {} bound meanwhile", bound - 1, pods),
         in_vain_max: mode.in_vain_max,
     })
 }

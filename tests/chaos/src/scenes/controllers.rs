@@ -62,7 +62,7 @@ impl Blow {
     fn done(self) -> &'static str {
         match self {
             Self::Freeze => "frozen",
-            Self::Kill => "killed and started again",
+            Self::Kill => "killed and restarted",
         }
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn freeze_leader(ground: &mut Ground<'_>) -> Result<Played> {
     ground.wait_all(&mut [&mut second])?;
     ground.end(second)?;
     // What was on its way to the socket when it froze is refused; the dozens that wait for their turn must not be sent.
-    Ok(Played { done: "leader frozen until another led, thawed".to_owned(), in_vain_max: BURST })
+    Ok(Played { done: "leader frozen until another led, then resumed".to_owned(), in_vain_max: BURST })
 }
 
 pub(super) fn kill_leader(ground: &mut Ground<'_>) -> Result<Played> {

@@ -52,7 +52,7 @@ fn kill(ground: &mut Ground<'_>, component: Component) -> Result<Played> {
     ground.cluster.kill_component(component)?;
     ground.cluster.start_component(component)?;
     finish(ground, scheduler)?;
-    Ok(Played { done: "killed and started again".to_owned(), in_vain_max: usize::MAX })
+    Ok(Played { done: "killed and restarted".to_owned(), in_vain_max: usize::MAX })
 }
 
 pub(super) fn kill_apiserver(ground: &mut Ground<'_>) -> Result<Played> {
