@@ -21,6 +21,9 @@ Examples:
 /// Maximum length of a tenant's name: with its prefix, it has to fit into the name of a Service and the value of a label.
 const NAME_LENGTH_MAX: usize = 50;
 
+/// A tenant of this name would have the names of the bind guard's objects: `secondmate-guard`.
+const NAME_OF_GUARD: &str = "guard";
+
 /// Options of `tenants`.
 #[derive(Debug, Args)]
 pub(crate) struct TenantsArgs {
@@ -159,6 +162,10 @@ fn names(configuration: &Configuration) -> anyhow::Result<Vec<String>> {
         ensure!(
             name.len() <= NAME_LENGTH_MAX && !name.contains('.') && is_subdomain(name).is_empty(),
             "scheduler name {scheduler:?}: the tenant's objects are named {name:?}, which must consist of lower case letters, digits and '-', begin and end with a letter or digit, and have no more than {NAME_LENGTH_MAX} characters: choose another name"
+        );
+        ensure!(
+            name != NAME_OF_GUARD,
+            "scheduler name {scheduler:?}: the tenant's objects would be named \"secondmate-guard\", as the bind guard's are: choose another name"
         );
         ensure!(
             !names.iter().any(|known| known == name),
@@ -413,6 +420,11 @@ configMapGenerator:
             ("profiles: [{schedulerName: a/b}]\n", "named \"a/b\""),
             ("profiles: [{schedulerName: -scheduler}]\n", "named \"\""),
             ("profiles: [{schedulerName: default-scheduler}]\n", "choose another name"),
+            (
+                "profiles: [{schedulerName: guard-scheduler}]\n",
+                "named \"secondmate-guard\", as the bind guard's",
+            ),
+            ("profiles: [{schedulerName: guard}]\n", "named \"secondmate-guard\", as the bind guard's"),
             ("profiles: []\n", "schedulerName"),
         ] {
             let error = rendered(&format!("{HEAD}{text}")).expect_err(text);
