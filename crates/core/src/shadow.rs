@@ -14,7 +14,9 @@
 //!
 //! Cases in which the binding itself has changed the state in advance are not compared: the node that preemption nominated a pod
 //! to, and a pod whose claims were bound, or given a node, for this binding. A claim whose class does not wait for a consumer is
-//! bound for no node: a pod that was created together with such claims is compared.
+//! bound for no node: a pod that was created together with such claims is compared. Nor is compared what is shown while the pods
+//! are listed anew, because the watch could not be resumed: the list has them in its own order, not in that of the bindings, and
+//! pods that are gone still count until it is complete.
 //!
 //! That the other scheduler found no node is taken from the pod's condition. If we find none either, that is an agreement. If we
 //! do, the pod is evaluated again after [`CONFIRM_AFTER`], since the room may have become available after their attempt, and the
@@ -76,6 +78,8 @@ pub struct Shadow {
     bounds_amounts: bool,
     /// Whether every initial list is complete.
     synced: bool,
+    /// Whether the pods are being listed anew.
+    listing_pods: bool,
     waiting: BTreeMap<Uid, Waiting>,
     /// Those that are to be evaluated, by time.
     due: BTreeSet<(Timestamp, Uid)>,
@@ -95,6 +99,7 @@ impl Shadow {
             nominator: Nominator::default(),
             random: Random::new(seed),
             synced: false,
+            listing_pods: false,
             waiting: BTreeMap::new(),
             due: BTreeSet::new(),
         }
@@ -120,6 +125,11 @@ impl Shadow {
             }
             self.look_at_rejection(&uid, now);
         }
+    }
+
+    /// The pods are being listed anew, or that list is complete: in between, nothing is compared.
+    pub fn listing_pods(&mut self, listing: bool) {
+        self.listing_pods = listing;
     }
 
     /// Applies an input from a watch; returns the resulting comparison, if any.
@@ -166,7 +176,7 @@ impl Shadow {
     /// Whether there are pods to evaluate by now.
     #[must_use]
     pub fn is_due(&self, now: Timestamp) -> bool {
-        self.due.first().is_some_and(|(at, _)| *at <= now)
+        !self.listing_pods && self.due.first().is_some_and(|(at, _)| *at <= now)
     }
 
     /// Evaluates some of the pods that they rejected, if their time has come; returns the comparisons.
@@ -313,6 +323,13 @@ impl Shadow {
             // Never seen before it was bound: any of its claims may have been bound for it.
             None => (Arc::clone(pod), claims_of(pod)),
         };
+        if self.listing_pods {
+            return Comparison::without(
+                pod,
+                node,
+                "it was bound while the watch of the pods was interrupted",
+            );
+        }
         if as_it_waited.nominated_node_name.as_ref() == Some(node) {
             return Comparison::without(pod, node, "preemption made room there for it");
         }

@@ -1,6 +1,6 @@
 //! Which decisions of another scheduler a shadow compares.
 
-use crate::fixture::{node, pod, profile, secs};
+use crate::fixture::{node, pod, profile, secs, uid};
 use crate::scripted::Script;
 use secondmate_core::port::{Input, PodWatch};
 use secondmate_core::shadow::{Agreement, CONFIRM_AFTER, Shadow};
@@ -113,4 +113,24 @@ fn at_the_start_the_claims_may_be_listed_after_the_pods() {
     shadowed.synced();
     shadowed.assigned("p claim=c node=n1 scheduled");
     assert_eq!(shadowed.said, [same()]);
+}
+
+#[test]
+fn what_is_shown_while_the_pods_are_listed_anew_is_not_compared() {
+    let mut shadowed = Shadowed::new();
+    shadowed.synced();
+    // It is gone by now, and the list will only show that at its end.
+    shadowed.assigned("old cpu=1 node=n1 scheduled");
+    shadowed.shadow.listing_pods(true);
+    shadowed.assigned("p cpu=1 node=n1 scheduled");
+    shadowed.pending("q cpu=1 condition=Unschedulable:0/1_nodes");
+    assert!(!shadowed.shadow.is_due(secs(1000.0)));
+    shadowed.tell(Input::PodGone(PodWatch::Assigned, uid("old")));
+    shadowed.shadow.listing_pods(false);
+    let interrupted = not_compared("it was bound while the watch of the pods was interrupted");
+    assert_eq!(shadowed.said, [same(), interrupted]);
+    // The room is that of p now.
+    let compared = shadowed.shadow.ask_due(secs(1000.0));
+    let agreements: Vec<Agreement> = compared.iter().map(|comparison| comparison.agreement).collect();
+    assert_eq!(agreements, [Agreement::BothUnschedulable]);
 }
