@@ -197,6 +197,39 @@ mod tests {
     }
 
     #[test]
+    fn the_refusal_of_the_documented_tenants_is_the_documented_one() {
+        let document = include_str!("../../../docs/beside-and-instead.md");
+        let (_, tenants) = document.split_once("### Tenants\n").expect("a chapter on tenants");
+        let (_, example) = tenants.split_once("```yaml\n").expect("an example");
+        let (example, _) = example.split_once("```").expect("the example ends");
+        let text = format!(
+            "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n\
+             profiles: [{{schedulerName: red-scheduler}}, {{schedulerName: blue-scheduler}}]\n---\n{example}"
+        );
+        let registry = secondmate_plugins::registry().expect("no name twice");
+        let profiles =
+            make_profiles(&text.parse::<Configuration>().expect("valid"), &registry).expect("made");
+        let pod: secondmate_model::wire::Pod = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "p", "namespace": "shop", "uid": "p"}, "spec": {"containers": []},
+        }))
+        .expect("a pod");
+        let pod = std::sync::Arc::new(secondmate_model::Pod::new(&pod).expect("compiles"));
+        let snapshot = secondmate_framework::Snapshot::default();
+        let cx = secondmate_framework::Context {
+            snapshot: &snapshot,
+            now: secondmate_model::Timestamp::default(),
+            nominations: &(),
+        };
+        let mut state = secondmate_framework::CycleState::new();
+        let refusal = profiles[0].pre_filter[0].point.pre_filter(&cx, &mut state, &pod).status.message();
+        assert_eq!(
+            refusal,
+            r#"namespace "shop" may not use scheduler "red-scheduler", which is for "red" and those labelled tenant=red; it may use "blue-scheduler""#
+        );
+        assert!(tenants.contains(&*refusal), "the document shows {refusal}");
+    }
+
+    #[test]
     fn what_an_extender_looks_after_is_not_checked_by_the_scheduler() {
         let registry = secondmate_plugins::registry().expect("no name twice");
         let configuration = Configuration::parse(

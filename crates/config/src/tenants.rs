@@ -149,9 +149,9 @@ impl Tenant {
     pub(crate) fn namespaces_args(&self, all: &[Self]) -> Option<Value> {
         let others = all.iter().filter(|other| other.scheduler_name != self.scheduler_name);
         let others: Vec<Value> = others
-            .filter_map(|other| {
-                let allowed = other.namespaces.as_ref()?;
-                Some(json!({ "schedulerName": other.scheduler_name, "allowed": allowed }))
+            .map(|other| match &other.namespaces {
+                Some(allowed) => json!({ "schedulerName": other.scheduler_name, "allowed": allowed }),
+                None => json!({ "schedulerName": other.scheduler_name }),
             })
             .collect();
         let allowed = self.namespaces.as_ref()?;

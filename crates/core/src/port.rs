@@ -326,8 +326,8 @@ pub enum Observation {
         /// `quiet` (the others were done), `time_is_up` (the pod is bound although they were not) or `room_taken`.
         result: &'static str,
     },
-    /// When the pod was about to be bound, its node had changed in a way that would make its kubelet reject the pod: the pod is
-    /// retried.
+    /// When the pod was about to be bound, its node had changed in a way that would make its kubelet reject the pod, or had left
+    /// the pod's tenant: the pod is retried.
     NodeChanged {
         /// Profile.
         profile: Atom,

@@ -13,7 +13,10 @@
 //! order and binds concurrently, so a binding may be seen before an earlier decision: some differences are then due to the order.
 //!
 //! Cases in which the binding itself has changed the state in advance are not compared: the node that preemption nominated a pod
-//! to, and a pod whose claims were bound, or given a node, for this binding.
+//! to, and a pod whose claims were bound, or given a node, for this binding. A claim whose class does not wait for a consumer is
+//! bound for no node: a pod that was created together with such claims is compared. Nor is compared what is shown while the pods
+//! are listed anew, because the watch could not be resumed: the list has them in its own order, not in that of the bindings, and
+//! pods that are gone still count until it is complete.
 //!
 //! That the other scheduler found no node is taken from the pod's condition. If we find none either, that is an agreement. If we
 //! do, the pod is evaluated again after [`CONFIRM_AFTER`], since the room may have become available after their attempt, and the
@@ -33,7 +36,7 @@ use crate::port::{Input, PodWatch};
 use secondmate_cycle::{Answer, Evaluate, Outcome, Plain, Profile, Question, Random, Scope};
 use secondmate_framework::{Parity, Snapshot};
 use secondmate_model::objects::Object;
-use secondmate_model::{Atom, Pod, Timestamp, Uid, VolumeSource};
+use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,8 +48,8 @@ pub const CONFIRM_AFTER: Duration = Duration::from_secs(15);
 /// A pod that waits for the other scheduler.
 struct Waiting {
     pod: Arc<Pod>,
-    /// Whether all its claims were bound when it was first seen.
-    claims_bound: bool,
+    /// Its claims that were not bound when it was first seen, or when the initial lists were complete.
+    unbound: Vec<Box<str>>,
     /// When to evaluate their rejection; for the second time if we would have placed the pod.
     ask: Option<(Timestamp, Asked)>,
     /// Whether the comparison for their rejection has been reported; it is valid until they report something else.
@@ -75,6 +78,8 @@ pub struct Shadow {
     bounds_amounts: bool,
     /// Whether every initial list is complete.
     synced: bool,
+    /// Whether the pods are being listed anew.
+    listing_pods: bool,
     waiting: BTreeMap<Uid, Waiting>,
     /// Those that are to be evaluated, by time.
     due: BTreeSet<(Timestamp, Uid)>,
@@ -94,6 +99,7 @@ impl Shadow {
             nominator: Nominator::default(),
             random: Random::new(seed),
             synced: false,
+            listing_pods: false,
             waiting: BTreeMap::new(),
             due: BTreeSet::new(),
         }
@@ -109,8 +115,21 @@ impl Shadow {
     /// [evaluated](Self::ask_due).
     pub fn synced(&mut self, now: Timestamp) {
         self.synced = true;
-        let waiting: Vec<Uid> = self.waiting.keys().cloned().collect();
-        waiting.iter().for_each(|uid| self.look_at_rejection(uid, now));
+        let waiting: Vec<(Uid, Arc<Pod>)> =
+            self.waiting.iter().map(|(uid, waiting)| (uid.clone(), Arc::clone(&waiting.pod))).collect();
+        for (uid, pod) in waiting {
+            // The list of the pods may have come before that of the claims.
+            let unbound = self.unbound_claims(&pod);
+            if let Some(waiting) = self.waiting.get_mut(&uid) {
+                waiting.unbound = unbound;
+            }
+            self.look_at_rejection(&uid, now);
+        }
+    }
+
+    /// The pods are being listed anew, or that list is complete: in between, nothing is compared.
+    pub fn listing_pods(&mut self, listing: bool) {
+        self.listing_pods = listing;
     }
 
     /// Applies an input from a watch; returns the resulting comparison, if any.
@@ -157,7 +176,7 @@ impl Shadow {
     /// Whether there are pods to evaluate by now.
     #[must_use]
     pub fn is_due(&self, now: Timestamp) -> bool {
-        self.due.first().is_some_and(|(at, _)| *at <= now)
+        !self.listing_pods && self.due.first().is_some_and(|(at, _)| *at <= now)
     }
 
     /// Evaluates some of the pods that they rejected, if their time has come; returns the comparisons.
@@ -207,8 +226,8 @@ impl Shadow {
                 waiting.told &= before.scheduled_condition == waiting.pod.scheduled_condition;
             }
             None => {
-                let claims_bound = self.claims_are_bound(&pod);
-                let waiting = Waiting { pod, claims_bound, ask: None, told: false };
+                let unbound = self.unbound_claims(&pod);
+                let waiting = Waiting { pod, unbound, ask: None, told: false };
                 self.waiting.insert(uid.clone(), waiting);
             }
         }
@@ -217,16 +236,24 @@ impl Shadow {
         }
     }
 
-    fn claims_are_bound(&self, pod: &Pod) -> bool {
-        pod.volumes.iter().all(|volume| {
-            let name = match &volume.source {
-                VolumeSource::Claim { name, .. } => name.to_string(),
-                VolumeSource::Ephemeral => format!("{}-{}", pod.name, volume.name),
-                _ => return true,
-            };
-            let claim = self.snapshot.objects().claim(&pod.namespace, &name);
-            claim.is_some_and(|claim| !claim.volume_name.is_empty())
-        })
+    fn unbound_claims(&self, pod: &Pod) -> Vec<Box<str>> {
+        let mut claims = claims_of(pod);
+        claims.retain(|claim| !self.is_bound(pod, claim));
+        claims
+    }
+
+    fn is_bound(&self, pod: &Pod, claim: &str) -> bool {
+        let claim = self.snapshot.objects().claim(&pod.namespace, claim);
+        claim.is_some_and(|claim| !claim.volume_name.is_empty())
+    }
+
+    /// Whether the claim is bound whatever becomes of the pod. Without a class, or with one that does not exist, it does not wait for
+    /// a consumer.
+    fn binds_immediately(&self, pod: &Pod, claim: &str) -> bool {
+        let objects = self.snapshot.objects();
+        let Some(claim) = objects.claim(&pod.namespace, claim) else { return false };
+        let class = claim.storage_class.as_ref().and_then(|class| objects.storage_classes.get(class));
+        class.is_none_or(|class| class.wait_for_first_consumer != Some(true))
     }
 
     /// Schedules an evaluation of the pod if its condition says that they found no node.
@@ -291,17 +318,27 @@ impl Shadow {
         node: &Atom,
         now: Timestamp,
     ) -> Comparison {
-        let claims_bound = match &waited {
-            Some(waited) => waited.claims_bound,
-            // Never seen before it was bound: if it has any claims, they have already been bound for it.
-            None => !uses_claims(pod),
+        let (as_it_waited, unbound) = match waited {
+            Some(waited) => (waited.pod, waited.unbound),
+            // Never seen before it was bound: any of its claims may have been bound for it.
+            None => (Arc::clone(pod), claims_of(pod)),
         };
-        let as_it_waited = waited.map_or_else(|| Arc::clone(pod), |waited| waited.pod);
+        if self.listing_pods {
+            return Comparison::without(
+                pod,
+                node,
+                "it was bound while the watch of the pods was interrupted",
+            );
+        }
         if as_it_waited.nominated_node_name.as_ref() == Some(node) {
             return Comparison::without(pod, node, "preemption made room there for it");
         }
-        if !claims_bound {
+        if unbound.iter().any(|claim| !self.binds_immediately(pod, claim)) {
             return Comparison::without(pod, node, "its claims were bound for this node");
+        }
+        // They saw them bound, and we may be late: claims do not come in the watch of the pods.
+        if unbound.iter().any(|claim| !self.is_bound(pod, claim)) {
+            return Comparison::without(pod, node, "its claims are not known to be bound yet");
         }
         let asked = Arc::new(as_it_waited.off_its_node());
         let answer = self.ask(&asked, now);
@@ -352,10 +389,8 @@ impl Shadow {
     }
 }
 
-fn uses_claims(pod: &Pod) -> bool {
-    let is_claim =
-        |source: &VolumeSource| matches!(source, VolumeSource::Claim { .. } | VolumeSource::Ephemeral);
-    pod.volumes.iter().any(|volume| is_claim(&volume.source))
+fn claims_of(pod: &Pod) -> Vec<Box<str>> {
+    pod.volumes.iter().filter_map(|volume| pod.claim_name(volume)).collect()
 }
 
 /// Whether a scheduler has reported that the pod fits nowhere.

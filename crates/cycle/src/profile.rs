@@ -423,8 +423,8 @@ impl Profile {
         &self.guards
     }
 
-    /// Further filters that run again if the node's object has changed meanwhile, in order, because the kubelet would check the
-    /// same.
+    /// Further filters that run again if the node's object has changed meanwhile, in order, because their rule must hold when the
+    /// pod is bound.
     #[must_use]
     pub fn admission(&self) -> &[At<dyn Filter>] {
         &self.admission

@@ -146,9 +146,10 @@ pub struct Declaration {
     /// [`Plugin::score_reach`](crate::Plugin::score_reach). What normalisation depends on is given by
     /// [`Score::normalization`](crate::Score::normalization).
     pub score: Reach,
-    /// Whether the kubelet checks the same thing against the node's object when it admits a pod. Such a filter runs once more
-    /// before a pod is bound to a node whose object has changed since the node was chosen. (A filter that [guards the
-    /// node](Declaration::guards_the_node) runs again in any case.)
+    /// Whether the rule must hold when a pod is bound, and not just when its node is chosen: because the kubelet checks the same
+    /// thing against the node's object when it admits a pod, or because the pod must not be there whatever the kubelet says. Such a
+    /// filter runs once more before a pod is bound to a node whose object has changed since the node was chosen. (A filter that
+    /// [guards the node](Declaration::guards_the_node) runs again in any case.)
     pub judged_at_admission: bool,
     /// Permissions that its writes need.
     pub writes: Vec<Right>,
@@ -192,7 +193,8 @@ impl Declaration {
         self
     }
 
-    /// Marks the filter as one that the kubelet repeats when it admits a pod.
+    /// Marks the filter as one whose rule must still hold when a pod is bound, as those do that the kubelet repeats when it admits
+    /// a pod.
     #[must_use]
     pub fn judged_at_admission(mut self) -> Self {
         self.judged_at_admission = true;

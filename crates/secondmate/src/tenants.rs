@@ -21,6 +21,9 @@ Examples:
 /// Maximum length of a tenant's name: with its prefix, it has to fit into the name of a Service and the value of a label.
 const NAME_LENGTH_MAX: usize = 50;
 
+/// A tenant of this name would have the names of the bind guard's objects: `secondmate-guard`.
+const NAME_OF_GUARD: &str = "guard";
+
 /// Options of `tenants`.
 #[derive(Debug, Args)]
 pub(crate) struct TenantsArgs {
@@ -41,7 +44,8 @@ enum TenantsCommand {
         /// Directory of the overlay. Files with the same names are replaced.
         #[arg(long, alias = "output", short_alias = 'o', value_name = "DIR")]
         dir: PathBuf,
-        /// Directory of the manifests that all tenants share, as a path from the overlay.
+        /// Directory of the manifests that all tenants share: a relative path from the overlay, or a repository as kustomize takes it,
+        /// such as `https://github.com/org/repo//manifests/base?ref=v1` or `git@host:org/repo//manifests/base`.
         #[arg(long, value_name = "PATH", default_value = "../../base")]
         base: String,
     },
@@ -52,7 +56,7 @@ pub(crate) fn tenants(app: &App, args: &TenantsArgs) -> anyhow::Result<ExitCode>
     let text = std::fs::read_to_string(filename).map_err(|why| {
         anyhow!("cannot read {}: {why}; give a readable file by --filename", filename.display())
     })?;
-    let files = render(app, &text, base).with_context(|| filename.display().to_string())?;
+    let files = render(app, &text, &base_of_tenant(base)?).with_context(|| filename.display().to_string())?;
     write(dir, &files)?;
     let mut said: String = files.keys().map(|name| format!("{}\n", dir.join(name).display())).collect();
     for stale in left_over(dir, &files)? {
@@ -88,7 +92,7 @@ fn left_over(folder: &Path, files: &BTreeMap<PathBuf, String>) -> anyhow::Result
 /// The namespace of the Lease for which the manifests have a Role.
 const LEASE_NAMESPACE: &str = "kube-system";
 
-/// The files of the overlay by their paths in its folder.
+/// The files of the overlay by their paths in its folder; the base as seen from a tenant's folder.
 fn render(app: &App, text: &str, base: &str) -> anyhow::Result<BTreeMap<PathBuf, String>> {
     let configuration = Configuration::parse(text, &app.catalogue_for(text)?)?;
     configuration.check_default_scheduler(false)?;
@@ -161,12 +165,40 @@ fn names(configuration: &Configuration) -> anyhow::Result<Vec<String>> {
             "scheduler name {scheduler:?}: the tenant's objects are named {name:?}, which must consist of lower case letters, digits and '-', begin and end with a letter or digit, and have no more than {NAME_LENGTH_MAX} characters: choose another name"
         );
         ensure!(
+            name != NAME_OF_GUARD,
+            "scheduler name {scheduler:?}: the tenant's objects would be named \"secondmate-guard\", as the bind guard's are: choose another name"
+        );
+        ensure!(
             !names.iter().any(|known| known == name),
             "scheduler name {scheduler:?}: another tenant is called {name:?} as well: rename one of the two"
         );
         names.push(name.to_owned());
     }
     Ok(names)
+}
+
+/// The base as each tenant's kustomization names it, which is one folder below the overlay.
+fn base_of_tenant(base: &str) -> anyhow::Result<String> {
+    ensure!(
+        !Path::new(base).is_absolute(),
+        "--base {base}: kustomize accepts no absolute path: give the path from the overlay's directory, such as ../../base"
+    );
+    Ok(if is_remote(base) { base.to_owned() } else { format!("../{base}") })
+}
+
+/// Whether kustomize takes it as a repository to clone and not as a path: it has a scheme or a user, or is on GitHub. That is the rule of
+/// `NewRepoSpecFromURL` in kustomize's `api/internal/git/repospec.go`.
+fn is_remote(base: &str) -> bool {
+    let base = base.to_ascii_lowercase();
+    let base = base.strip_prefix("git::").unwrap_or(&base);
+    let is_user = |user: &str| {
+        user.starts_with(|first: char| first.is_ascii_alphabetic())
+            && user.chars().all(|character| character.is_ascii_alphanumeric() || character == '-')
+    };
+    base.contains("://")
+        || base.starts_with("github.com/")
+        || base.starts_with("github.com:")
+        || base.split_once('@').is_some_and(|(user, _)| is_user(user))
 }
 
 fn yaml(value: &Value) -> anyhow::Result<String> {
@@ -187,8 +219,6 @@ resources:
 }
 
 fn tenant(name: &str, scheduler: &str, base: &str, further: &[Right]) -> String {
-    let base =
-        if base.contains("://") || base.starts_with('/') { base.to_owned() } else { format!("../{base}") };
     format!(
         "\
 # The scheduler of tenant {name}: its own name, its own Lease, its own Deployment.
@@ -281,7 +311,7 @@ mod tests {
     const HEAD: &str = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n";
 
     fn rendered(text: &str) -> anyhow::Result<BTreeMap<PathBuf, String>> {
-        render(&App::new(), text, "../../base")
+        render(&App::new(), text, "../../../base")
     }
 
     /// After a change: `UPDATE_EXPECT=1 cargo test -p secondmate tenants`.
@@ -325,6 +355,30 @@ mod tests {
             assert!(kustomization.contains(&format!("        value: \"{scheduler}\"\n")), "{kustomization}");
             assert!(kustomization.contains("  - ../../../base\n"), "{kustomization}");
         }
+    }
+
+    #[test]
+    fn the_base_is_seen_from_a_tenants_folder_unless_it_is_a_repository() {
+        for (base, expected) in [
+            ("../../base", "../../../base"),
+            ("base", "../base"),
+            ("../team@work/base", "../../team@work/base"),
+            // Without a scheme or a user, kustomize takes only GitHub for a host.
+            ("example.com/org/repo", "../example.com/org/repo"),
+        ] {
+            assert_eq!(base_of_tenant(base).expect("a path"), expected);
+        }
+        for base in [
+            "https://example.com/org/repo//base?ref=v1",
+            "ssh://git@example.com/org/repo//base",
+            "git@example.com:org/repo//base",
+            "github.com/org/repo//manifests/base?ref=v1",
+            "git::https://example.com/org/repo//base",
+        ] {
+            assert_eq!(base_of_tenant(base).expect("a repository"), base);
+        }
+        let error = base_of_tenant("/manifests/base").expect_err("kustomize refuses it").to_string();
+        assert!(error.contains("--base /manifests/base: kustomize accepts no absolute path"), "{error}");
     }
 
     #[test]
@@ -413,6 +467,11 @@ configMapGenerator:
             ("profiles: [{schedulerName: a/b}]\n", "named \"a/b\""),
             ("profiles: [{schedulerName: -scheduler}]\n", "named \"\""),
             ("profiles: [{schedulerName: default-scheduler}]\n", "choose another name"),
+            (
+                "profiles: [{schedulerName: guard-scheduler}]\n",
+                "named \"secondmate-guard\", as the bind guard's",
+            ),
+            ("profiles: [{schedulerName: guard}]\n", "named \"secondmate-guard\", as the bind guard's"),
             ("profiles: []\n", "schedulerName"),
         ] {
             let error = rendered(&format!("{HEAD}{text}")).expect_err(text);

@@ -190,7 +190,8 @@ impl Engine {
                 }
             }
             Message::Look(look) => look(&self.scheduler, now),
-            Message::Wake => {}
+            // The order in which pods are shown does not matter here.
+            Message::ListingPods(_) | Message::Wake => {}
         }
         self.hand_out();
     }

@@ -58,7 +58,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
 /// Namespace and name of the Lease: one guard decides for the whole cluster, however many are running.
-const LEASE: (&str, &str) = ("kube-system", "secondmate-guard");
+pub(crate) const LEASE: (&str, &str) = ("kube-system", "secondmate-guard");
 /// Name of the task that takes part in the election.
 const ELECTION: &str = "election of the bind guard";
 /// Maximum wait for an answer of the API server.

@@ -22,6 +22,9 @@ pub(crate) enum Message {
     Answered(Input),
     /// The first list of the watch with this number is complete.
     Synced(usize),
+    /// The pods are being listed anew (`true`), or that list is complete (`false`). In between, pods come in the order of the list, whatever
+    /// happened first, and those that are gone have not been reported yet.
+    ListingPods(bool),
     /// A request to look at the core.
     Look(Look),
     /// Leadership began or ended, or the shell is stopping: check both again.

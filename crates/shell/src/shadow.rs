@@ -182,6 +182,7 @@ impl Follower {
                     self.shadow.synced(now);
                 }
             }
+            Message::ListingPods(listing) => self.shadow.listing_pods(listing),
             // Nothing else writes to this inbox.
             Message::Answered(_) | Message::Look(_) | Message::Wake => {}
         }

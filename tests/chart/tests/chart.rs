@@ -395,6 +395,7 @@ fn values_that_make_no_sense_are_refused() -> Result<()> {
     for (value, said) in [
         (json!({ "replica": 3 }), "replica"),
         (json!({ "schedulerNames": ["default-scheduler"] }), "schedulerNames"),
+        (json!({ "schedulerNames": ["secondmate-guard"] }), "schedulerNames"),
         (json!({ "schedulerNames": ["My Scheduler"] }), "schedulerNames"),
         (json!({ "schedulerNames": [] }), "schedulerNames"),
         (json!({ "replicas": 0 }), "replicas"),

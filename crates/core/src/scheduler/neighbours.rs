@@ -1,7 +1,8 @@
 //! Other schedulers on the same nodes: they see our pods only once these are bound, so they may take the room that a pod of ours
 //! is waiting to use. The room is checked again when a pod that we did not place arrives, and once more just before the binding
 //! is sent; if it is scarce, after the node's pods were read (see [`reads`](super::reads)). If the node's object has changed
-//! meanwhile, the other things that a kubelet checks, such as labels and taints, are checked again too.
+//! meanwhile, the other things that a kubelet checks, such as labels and taints, are checked again too, and whether the node is
+//! still one of the tenant's.
 
 use super::binding::{Event, Room};
 use super::bindings::Binding;

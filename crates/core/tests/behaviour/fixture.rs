@@ -14,7 +14,7 @@ use std::time::Duration;
 pub const OURS: &str = "my-scheduler";
 
 /// `NAME key=value …`: cpu, gpu, priority, node, nominated, port, scheduler, rv, claim, label, selects, owner=UID,
-/// condition=REASON:MESSAGE, affinity, anti, gated, deleting, terminal.
+/// condition=REASON:MESSAGE, scheduled (the condition says so), affinity, anti, gated, deleting, terminal.
 pub fn pod(text: &str) -> Arc<Pod> {
     let mut words = text.split_whitespace();
     let name = words.next().expect("a name");
@@ -57,6 +57,9 @@ pub fn pod(text: &str) -> Arc<Pod> {
                 let (reason, message) = value.split_once(':').expect("reason:message");
                 pod["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "False",
                     "reason": reason, "message": message.replace('_', " ")}]);
+            }
+            "scheduled" => {
+                pod["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "True"}]);
             }
             "affinity" => {
                 pod["spec"]["affinity"]["podAffinity"] = json!({"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "podAffinityTerm": term}]});

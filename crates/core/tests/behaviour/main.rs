@@ -21,4 +21,5 @@ mod probe;
 mod queue;
 mod reads;
 mod scripted;
+mod shadow;
 mod wake_ups;

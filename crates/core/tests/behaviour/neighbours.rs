@@ -105,7 +105,16 @@ fn a_pod_is_not_bound_to_a_node_that_was_deleted() {
 
 /// What happens to a pod that waits on permit for a node that changes meanwhile.
 fn bound_after(plugins: &[(&str, i64)], node: &str, pod: &str, later: &str) -> (Cluster, Vec<String>) {
-    let mut cluster = Cluster::with_profile(plugins, &BTreeMap::new(), Script::default());
+    bound_after_with(plugins, &BTreeMap::new(), [node, pod, later])
+}
+
+/// The same with arguments of plugins.
+fn bound_after_with(
+    plugins: &[(&str, i64)],
+    args: &BTreeMap<String, Value>,
+    [node, pod, later]: [&str; 3],
+) -> (Cluster, Vec<String>) {
+    let mut cluster = Cluster::with_profile(plugins, args, Script::default());
     cluster.node(node);
     cluster.script.lines().permit.insert("A/p".to_owned(), (Status::wait(""), Duration::from_secs(60)));
     cluster.pending(pod);
@@ -160,6 +169,24 @@ fn changes_of_a_node_that_its_kubelet_does_not_mind_or_the_profile_ignores_hold_
         let (_, effects) = bound_after(plugins, node, pod, later);
         assert!(effects.contains(&"bind p to n1".to_owned()), "{later}: {effects:?}");
     }
+}
+
+#[test]
+fn a_tenants_pod_is_not_bound_to_a_node_that_has_left_the_tenant() {
+    let mut plugins = vec![("TenantNodes", 1)];
+    plugins.extend(USUAL);
+    let selector = json!({"selector": {"matchLabels": {"a": "red"}}});
+    let args = BTreeMap::from([("TenantNodes".to_owned(), selector)]);
+    let (cluster, effects) = bound_after_with(&plugins, &args, ["n1 label=red", "p", "n1 label=blue"]);
+    let message = "node \"n1\" changed before the pod was bound to it: \
+        node(s) didn't match the tenant's node selector";
+    assert!(effects.contains(&"observed NodeChanged".to_owned()), "{effects:?}");
+    assert!(effects.contains(&format!("event p FailedScheduling: {message}")), "{effects:?}");
+    assert!(!effects.contains(&"bind p to n1".to_owned()), "{effects:?}");
+    assert_eq!(cluster.place("p"), "ErrorBackoff");
+
+    let (_, effects) = bound_after_with(&plugins, &args, ["n1 label=red", "p", "n1 label=red zone=a"]);
+    assert!(effects.contains(&"bind p to n1".to_owned()), "{effects:?}");
 }
 
 /// A scheduler whose profile is the usual one with these arguments of NodeResourcesFit, or without that plugin.

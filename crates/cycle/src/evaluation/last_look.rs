@@ -23,9 +23,9 @@ pub fn still_fits(
     ask(profile.guards(), profile, cx, state, pod, node)
 }
 
-/// Whether the node, whose object has changed since it was chosen, still accepts the pod: runs the filters whose rule the kubelet
-/// applies when it admits a pod ([`Declaration::judged_at_admission`](secondmate_framework::Declaration::judged_at_admission)),
-/// except those of [`still_fits`].
+/// Whether the node, whose object has changed since it was chosen, still accepts the pod: runs the filters whose rule must hold
+/// when a pod is bound, above all those that the kubelet repeats when it admits a pod
+/// ([`Declaration::judged_at_admission`](secondmate_framework::Declaration::judged_at_admission)), except those of [`still_fits`].
 #[must_use]
 pub fn still_admitted(
     profile: &Profile,

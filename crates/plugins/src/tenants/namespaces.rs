@@ -37,7 +37,8 @@ struct Allowed {
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 struct Other {
     scheduler_name: String,
-    allowed: Allowed,
+    /// Who may use its name; unset: everybody.
+    allowed: Option<Allowed>,
 }
 
 /// Namespaces by name or by label.
@@ -84,8 +85,8 @@ pub struct TenantNamespaces {
     allowed: Namespaces,
     /// Who may use the name, in words.
     text: String,
-    /// The other tenants, by scheduler name.
-    others: Vec<(String, Namespaces)>,
+    /// The other tenants, by scheduler name; `None`: everybody may use it.
+    others: Vec<(String, Option<Namespaces>)>,
 }
 
 /// Creates the plugin from the tenants in the configuration.
@@ -98,8 +99,11 @@ pub fn new(args: &Value, handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError
     let others = args
         .others
         .into_iter()
-        .map(|other| Ok((other.scheduler_name, Namespaces::new(&other.allowed)?)))
-        .collect::<Result<_, _>>()?;
+        .map(|other| {
+            let allowed = other.allowed.as_ref().map(Namespaces::new).transpose()?;
+            Ok((other.scheduler_name, allowed))
+        })
+        .collect::<Result<_, PluginError>>()?;
     Ok(Arc::new(TenantNamespaces {
         scheduler: handle.profile.clone(),
         text: allowed.text(),
@@ -117,7 +121,10 @@ impl TenantNamespaces {
             self.scheduler.as_str(),
             self.text
         );
-        let open = self.others.iter().filter(|(_, namespaces)| namespaces.contain(namespace, labels));
+        let open = self
+            .others
+            .iter()
+            .filter(|(_, allowed)| allowed.as_ref().is_none_or(|allowed| allowed.contain(namespace, labels)));
         let open: Vec<String> = open.take(NAMES_MAX).map(|(name, _)| format!("{name:?}")).collect();
         if !open.is_empty() {
             text.push_str("; it may use ");
@@ -242,11 +249,12 @@ mod tests {
         let others = json!([
             {"schedulerName": "blue-scheduler", "allowed": by_label("blue")},
             {"schedulerName": "green-scheduler", "allowed": {"names": ["green"]}},
+            {"schedulerName": "common-scheduler"},
         ]);
         let args = json!({"allowed": {"names": many}, "others": others});
         assert_eq!(
             verdict(args, vec![namespace("shop", "blue")], "shop").message(),
-            r#"namespace "shop" may not use scheduler "red-scheduler", which is for "n0", "n1", "n2", "n3", "n4" and 2 more; it may use "blue-scheduler""#
+            r#"namespace "shop" may not use scheduler "red-scheduler", which is for "n0", "n1", "n2", "n3", "n4" and 2 more; it may use "blue-scheduler", "common-scheduler""#
         );
     }
 

@@ -44,7 +44,8 @@ impl Plugin for TenantNodes {
     }
 
     fn declaration(&self) -> Declaration {
-        Declaration::of(PodParts::NONE, NodeParts::LABELS)
+        // No kubelet knows of tenants, but a node may leave the tenant while a pod waits to be bound there.
+        Declaration::of(PodParts::NONE, NodeParts::LABELS).judged_at_admission()
     }
 
     fn as_filter(self: Arc<Self>) -> Option<Arc<dyn Filter>> {

@@ -15,7 +15,9 @@ pub(super) fn text(name: &str, tally: &Tally) -> String {
     let (compared, agreed) = (tally.compared(), tally.agreed());
     let mut text = format!("shadow of {name}: {compared} decisions compared");
     if compared > 0 {
-        let _ = write!(text, ", {agreed} agreed ({:.1} %)", agreed as f64 * 100.0 / compared as f64);
+        // Rounded down: with a single disagreement it is not 100 %.
+        let tenths = u128::from(agreed) * 1000 / u128::from(compared);
+        let _ = write!(text, ", {agreed} agreed ({}.{} %)", tenths / 10, tenths % 10);
     }
     text.push('\n');
     for agreement in Agreement::ALL {
@@ -129,6 +131,19 @@ mod tests {
             },
             reason: reason.to_owned(),
         }
+    }
+
+    #[test]
+    fn the_share_is_rounded_down() {
+        let mut tally = Tally::default();
+        for _ in 0..9_999 {
+            tally.add(comparison(Agreement::Same, ""));
+        }
+        let all = "shadow of a: 9999 decisions compared, 9999 agreed (100.0 %)\n";
+        assert!(text("a", &tally).starts_with(all), "{}", text("a", &tally));
+        tally.add(comparison(Agreement::Unfit, ""));
+        let but_one = "shadow of a: 10000 decisions compared, 9999 agreed (99.9 %)\n";
+        assert!(text("a", &tally).starts_with(but_one), "{}", text("a", &tally));
     }
 
     #[test]

@@ -76,6 +76,8 @@ fn take(desk: &Desk, batch: &mut Vec<Message>, unsynced: &mut BTreeSet<usize>) {
                         info!(nodes, pods, waiting, "caches synced");
                     }
                 }
+                // The order in which pods are shown does not matter here.
+                Message::ListingPods(_) => {}
                 // Nobody else writes to this inbox.
                 Message::Answered(_) | Message::Look(_) | Message::Wake => {}
             }

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-/// The Leases of the control plane itself.
-const RESERVED: [&str; 3] = ["kube-scheduler", "kube-controller-manager", "cloud-controller-manager"];
+/// The Leases of the control plane itself, and of the bind guard.
+const RESERVED: [&str; 4] =
+    ["kube-scheduler", "kube-controller-manager", "cloud-controller-manager", crate::guard::LEASE.1];
 const KUBE_SCHEDULER: &str = "kube-scheduler";
 const DEFAULT_SCHEDULER: &str = "default-scheduler";
 const KUBE_SYSTEM: &str = "kube-system";
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_control_planes_leases_are_refused() {
+    fn the_leases_of_the_control_plane_and_of_the_bind_guard_are_refused() {
         let none = LeaseNameSources::default();
         let table: &[(&[&str], LeaseNameSources<'_>, &str)] = &[
             (
@@ -205,6 +206,11 @@ mod tests {
                 &["a"],
                 LeaseNameSources { configured_name: Some("kube-controller-manager"), ..none },
                 "error: the Lease \"kube-controller-manager\" belongs to kube-controller-manager",
+            ),
+            (
+                &["secondmate-guard"],
+                none,
+                "error: the Lease \"secondmate-guard\" belongs to secondmate-guard: this scheduler would wait for it for ever, or take it away; set leaderElection.resourceName in the configuration, or choose another scheduler name",
             ),
             (
                 &["a"],

@@ -221,6 +221,7 @@ impl Source {
                     if self.synced && !lists {
                         info!(watch = %self.watch, "listing anew");
                         self.count_restart("gone");
+                        self.tell_listing(true).await?;
                     }
                     lists = true;
                     self.quiet_since = None;
@@ -323,12 +324,20 @@ impl Source {
             }
         }
         self.context.currency.listed(self.number);
-        if !self.synced {
-            self.synced = true;
-            debug!(watch = %self.watch, objects = self.known.len(), "listed");
-            self.tell(Message::Synced(self.number)).await?;
+        if self.synced {
+            return self.tell_listing(false).await;
         }
-        Ok(())
+        self.synced = true;
+        debug!(watch = %self.watch, objects = self.known.len(), "listed");
+        self.tell(Message::Synced(self.number)).await
+    }
+
+    /// Reports that the pods are being listed anew, or that the list is complete.
+    async fn tell_listing(&self, listing: bool) -> Result<(), Closed> {
+        match self.watch.subject {
+            Subject::Pods => self.tell(Message::ListingPods(listing)).await,
+            Subject::Nodes | Subject::Objects(_) => Ok(()),
+        }
     }
 
     /// Reports that the object is gone. A pod may have been found on its node by a read after a lost answer before the watch saw it there,

@@ -137,6 +137,8 @@ async fn told(client: Client, count: usize) -> (Vec<String>, Arc<UnfitObjects>) 
             Message::Watched(Input::PodGone(PodWatch::Pending, uid)) => format!("gone {uid}"),
             Message::Watched(Input::PodGone(watch, uid)) => format!("{watch:?} gone {uid}"),
             Message::Synced(_) => "synced".to_owned(),
+            Message::ListingPods(true) => "listing anew".to_owned(),
+            Message::ListingPods(false) => "listed anew".to_owned(),
             _ => "something else".to_owned(),
         });
     }
@@ -152,9 +154,10 @@ async fn a_410_on_the_request_itself_lists_anew_and_tells_what_vanished() {
         ],
         vec![refusal(410)],
     );
-    let (words, _) = told(client, 8).await;
+    let (words, _) = told(client, 10).await;
+    assert_eq!(words[..5], ["a@1", "b@2", "c@3", "synced", "listing anew"]);
     // A read may have found it on a node in the meantime, so it is reported as gone from there as well.
-    assert_eq!(words, ["a@1", "b@2", "c@3", "synced", "b@2", "c@8", "gone uid-a", "Assigned gone uid-a"]);
+    assert_eq!(words[5..], ["b@2", "c@8", "gone uid-a", "Assigned gone uid-a", "listed anew"]);
     assert_eq!(*asked.lock().expect("readable"), ["list", "watch 5", "list", "watch 9"]);
 }
 
@@ -168,11 +171,9 @@ async fn a_410_in_the_stream_lists_anew_and_a_closed_watch_does_not() {
             events(&[("DELETED", pod("b", 9, "1")), ("ERROR", gone)]),
         ],
     );
-    let (words, _) = told(client, 7).await;
-    assert_eq!(
-        words,
-        ["a@1", "synced", "b@7", "gone uid-b", "Assigned gone uid-b", "gone uid-a", "Assigned gone uid-a"]
-    );
+    let (words, _) = told(client, 9).await;
+    assert_eq!(words[..5], ["a@1", "synced", "b@7", "gone uid-b", "Assigned gone uid-b"]);
+    assert_eq!(words[5..], ["listing anew", "gone uid-a", "Assigned gone uid-a", "listed anew"]);
     assert_eq!(asked.lock().expect("readable")[..4], ["list", "watch 5", "watch 7", "list"]);
 }
 
@@ -367,8 +368,8 @@ async fn errors_are_waited_out_and_a_line_that_is_no_event_starts_over() {
         vec![refusal(500), refusal(403), list(5, &[]), list(6, &[pod("a", 6, "1")])],
         vec![refusal(429), (200, "{\"type\":\"ADDED\",\"object\":]}\n".to_owned())],
     );
-    let (words, _) = told(client, 2).await;
-    assert_eq!(words, ["synced", "a@6"]);
+    let (words, _) = told(client, 4).await;
+    assert_eq!(words, ["synced", "listing anew", "a@6", "listed anew"]);
     assert_eq!(asked.lock().expect("readable")[..6], ["list", "list", "list", "watch 5", "watch 5", "list"]);
 }
 
@@ -378,8 +379,8 @@ async fn after_an_outage_the_watch_goes_on_where_it_was_and_after_refusals_it_li
     answers.push(events(&[("ADDED", pod("a", 7, "1"))]));
     answers.extend(std::iter::repeat_n(refusal(400), 5));
     let (client, asked) = server(vec![list(5, &[]), list(8, &[pod("b", 8, "1")])], answers);
-    let (words, _) = told(client, 4).await;
-    assert_eq!(words, ["synced", "a@7", "b@8", "gone uid-a"]);
+    let (words, _) = told(client, 5).await;
+    assert_eq!(words, ["synced", "a@7", "listing anew", "b@8", "gone uid-a"]);
     let asked = asked.lock().expect("readable");
     let count = |what: &str| asked.iter().filter(|a| *a == what).count();
     assert_eq!((count("watch 5"), count("watch 7"), count("list")), (10, 5, 2));

@@ -3,7 +3,7 @@
 use crate::fixture::*;
 use anyhow::{Context, Result};
 use secondmate_core::shadow::{Agreement, Comparison, Tally};
-use secondmate_sandbox::{Sandbox, Verb};
+use secondmate_sandbox::{Fault, Sandbox, Target, Verb, When};
 use secondmate_shell::{ClusterConfig, ShadowOptions, ShadowService};
 use secondmate_telemetry::{Admin, Metrics};
 use serde_json::{Value, json};
@@ -249,5 +249,32 @@ async fn the_size_of_the_cache_is_shown() -> Result<()> {
     until("three nodes with a pod", || shown(3, 1)).await;
     sandbox.objects().delete("pods", "default", "placed", Some(0))?;
     until("three nodes without pods", || shown(3, 0)).await;
+    Ok(())
+}
+
+/// A list has the pods in its own order, and shows what is gone only at its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_bound_while_the_pods_could_not_be_watched_is_not_compared() -> Result<()> {
+    const MEANWHILE: u64 = 3;
+    let sandbox = sandbox(2).await;
+    let (shadow, _) = shadow(&sandbox).await?;
+    let watches = Target::of(Verb::Watch, "pods");
+    let rule = sandbox.faults().inject(watches, Fault::ServiceUnavailable, When::Always);
+    sandbox.faults().break_watches();
+    until("the watch of the pods is refused", || sandbox.faults().strikes(rule) > 0).await;
+    for number in 0..MEANWHILE {
+        let name = format!("p-{number}");
+        create(&sandbox, &name, "100m", &json!({}))?;
+        bind(&sandbox, &name, number as usize % 2)?;
+    }
+    // The watch cannot be resumed: the history is gone.
+    sandbox.objects().compact("pods");
+    sandbox.faults().remove(rule);
+    let tally = until_compared(&shadow, "all bound meanwhile", Agreement::NotCompared, MEANWHILE).await;
+    assert_eq!(tally.compared(), 0);
+
+    create(&sandbox, "after", "100m", &json!({ "affinity": affinity("required", &node(1)) }))?;
+    bind(&sandbox, "after", 1)?;
+    until_compared(&shadow, "one that was bound since", Agreement::Same, 1).await;
     Ok(())
 }

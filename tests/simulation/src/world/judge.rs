@@ -1,7 +1,7 @@
 //! What the core must not do, whatever it decides, seen from outside: from what it was told and what it requests.
 //!
-//! * Tenants: a pod is bound only if its namespace may use the scheduler name and the name may use the node, and only pods of schedulers
-//!   that are open to it are evicted.
+//! * Tenants: a pod is bound only if its namespace may use the scheduler name and the name may use the node, as the core was last told of
+//!   it; and only pods of schedulers that are open to it are evicted.
 //! * Preemption loops: after evictions for a pod whose room somebody else took, no pod is evicted for it again within ten seconds, and
 //!   twice as long each further time; nor for the pod that its controller creates in its place, if a kubelet rejected it
 //!   (`judge/successors.rs`). If loops are left unbroken, such evictions are counted.
@@ -21,9 +21,6 @@ use successors::{REJECTED_WITHIN, Successors};
 /// The delay after a futile preemption; it doubles with each further one, up to a day.
 const FIRST_DELAY: Duration = Duration::from_secs(10);
 const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long pods may still be bound to a node that has left a pool, by decisions that were made before: a pod may wait on permit, and we may
-/// not be the leader for a while.
-const DECIDED_WITHIN: Duration = Duration::from_secs(20 * 60);
 /// The core assumes that the disruption controller has written a status within ten seconds.
 const OPEN_FOR: Duration = Duration::from_secs(9);
 
@@ -101,9 +98,11 @@ pub(super) struct Judge {
     pools: BTreeMap<Atom, Vec<(Atom, Option<Timestamp>)>>,
 }
 
-/// Whether pods may still be bound, by earlier decisions, to a node that left a pool at this time; `None`: it is in the pool.
+/// Whether the node may have been in a pool when what is requested now was decided; it left the pool at this time, or is in it. A pod may
+/// wait for long between the choice of its node and its binding, but the core looks at the node again before it requests the binding. What
+/// happens in one turn has one time: there, the binding may have been requested first.
 fn recent(left: Option<Timestamp>, now: Timestamp) -> bool {
-    left.is_none_or(|left| now < left + DECIDED_WITHIN)
+    left.is_none_or(|left| left == now)
 }
 
 /// The node leaves the pool that it is in.
@@ -128,7 +127,6 @@ impl Judge {
                 }
             }
             Input::NodeGone(node) => {
-                // Earlier decisions may still be carried out, in vain.
                 self.pools.entry(node.clone()).and_modify(|pools| leaves(pools, now));
                 self.pools.retain(|_, pools| pools.iter().any(|(_, left)| recent(*left, now)));
             }

@@ -1,6 +1,6 @@
 //! The judge's own rules.
 
-use super::super::objects::StoredPod;
+use super::super::objects::{StoredNode, StoredPod};
 use super::*;
 use secondmate_core::port::{EventType, Evicted, PodEvent};
 use secondmate_model::wire;
@@ -261,4 +261,28 @@ fn a_pod_that_was_bound_and_not_rejected_has_lost_nothing_where_an_old_list_brin
     judge.input(&Input::Pod(PodWatch::Assigned, of_controller("preemptor", Some("n"))), true, at(151_000));
     taken(&mut judge, 240);
     evicts(&mut judge, 250);
+}
+
+/// A node leaves the tenant's pool, and a pod of the tenant is bound to it so much later.
+fn bound_after_the_node_left(millis: u64) {
+    let mut judge = Judge::default();
+    for (pool, told_at) in [(POOLS[0], 0), (POOLS[1], 1000)] {
+        let node = StoredNode::new(json!({"metadata": {"name": "n", "labels": {"pool": pool}}})).node;
+        judge.input(&Input::Node(node), false, at(told_at));
+    }
+    let pod = pod("p", OUR_NAMES[0], None);
+    let bind = Effect::Bind { pod, node: Atom::new("n"), annotations: BTreeMap::new() };
+    let tenants = Options { tenants: true, ..Options::default() };
+    judge.effect(&bind, tenants, at(1000 + millis));
+}
+
+#[test]
+#[should_panic(expected = "tenants: pod")]
+fn nothing_is_bound_to_a_node_that_has_left_the_pool() {
+    bound_after_the_node_left(1);
+}
+
+#[test]
+fn in_the_turn_in_which_a_node_leaves_the_pool_a_binding_may_have_been_requested_first() {
+    bound_after_the_node_left(0);
 }
