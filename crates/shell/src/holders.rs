@@ -13,6 +13,8 @@ use tokio::time::{Instant, sleep};
 
 /// Interval between two reads of the same Leases, to see whether they are renewed: a holder renews every two seconds by default.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(1);
+/// The name that kube-scheduler serves by default.
+const DEFAULT_SCHEDULER: &str = "default-scheduler";
 /// A Lease with a longer duration is not waited for.
 const LEASE_DURATION_MAX: Duration = Duration::from_secs(60);
 
@@ -35,7 +37,16 @@ impl Holder {
             return self.names.iter().any(|name| name == scheduler_name);
         }
         self.lease.name == scheduler_name
-            || (is_kube_schedulers(&self.lease) && scheduler_name == "default-scheduler")
+            || (is_kube_schedulers(&self.lease) && scheduler_name == DEFAULT_SCHEDULER)
+    }
+
+    /// The scheduler names that it serves, as far as its Lease shows.
+    pub fn scheduler_names(&self) -> Vec<String> {
+        if !self.names.is_empty() {
+            return self.names.clone();
+        }
+        let name: &str = if is_kube_schedulers(&self.lease) { DEFAULT_SCHEDULER } else { &self.lease.name };
+        vec![name.to_owned()]
     }
 }
 
@@ -217,7 +228,9 @@ mod tests {
             ("kube-system/kube-scheduler", &["other"], "default-scheduler", false),
             ("volcano-system/volcano", &[], "volcano", true),
         ] {
-            assert_eq!(holder(lease, names).serves(serves), expected, "{lease} {names:?} {serves}");
+            let holder = holder(lease, names);
+            assert_eq!(holder.serves(serves), expected, "{lease} {names:?} {serves}");
+            assert_eq!(holder.scheduler_names().iter().any(|name| name == serves), expected, "{holder:?}");
         }
     }
 

@@ -294,6 +294,44 @@ async fn leases_that_point_nowhere_are_told_and_are_a_fault_where_pods_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_that_points_nowhere_is_no_fault_where_others_serve_its_names() {
+    let sandbox = sandbox(1).await;
+    let shell = try_start(elected(&sandbox, NAME)).await.expect("it starts");
+    sandbox.objects().create(pod("huge", "100")).expect("a valid pod");
+    until("it is tried", || condition_of(&sandbox, "huge").is_some()).await;
+    abandoned(&sandbox, "before", "gone_1");
+    let served = async |names: &str| {
+        let names = json!({ "metadata": { "annotations": { "secondmate.dev/scheduler-names": names } } });
+        sandbox.objects().merge("leases", "kube-system", "before", "", &names).expect("a valid Lease");
+        let examination = examined(&sandbox).await;
+        let remedy = examination.findings.iter().find(|finding| finding.check == "leases");
+        (of(&examination, "leases"), remedy.expect("it is told").remedy.clone())
+    };
+    let (told, remedy) = served("mate").await;
+    assert_eq!(
+        told,
+        [
+            "Warning Lease kube-system/before: its holder gone_1 does not renew it, and there is no pod gone; others serve its names (mate)"
+        ]
+    );
+    assert_eq!(remedy, "kubectl delete lease -n kube-system before");
+    // The pod of the name that somebody serves does not count.
+    sandbox.objects().create(pod_of("other", "waits")).expect("a valid pod");
+    let (told, remedy) = served("mate,other").await;
+    assert_eq!(
+        told,
+        [
+            "Fault Lease kube-system/before: its holder gone_1 does not renew it, and there is no pod gone, and 1 pod of its names wait"
+        ]
+    );
+    assert!(
+        remedy.starts_with("start the scheduler again, without the names that others serve (mate)"),
+        "{remedy}"
+    );
+    shell.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_that_changes_hands_or_is_released_meanwhile_does_not_point_nowhere() {
     let sandbox = sandbox(1).await;
     // The process of the last one has its node's name, as on the host network.
