@@ -3,6 +3,10 @@
 //! The guard itself is not asked anything, and no bind is attempted: with the policy `Ignore`, the API server's answer to a bind does not
 //! show whether the guard approved it or was not reached. But the API server counts the latter.
 
+mod calls;
+
+pub(crate) use calls::understood;
+
 use super::{Doctor, Severity, check};
 use crate::call::{Call, CallError};
 use crate::dump::percent_encoded;
@@ -10,6 +14,7 @@ use crate::guard::certificate::{Facts, verify};
 use crate::holders::Observed;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use calls::Counted;
 use jiff::Timestamp;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -96,17 +101,7 @@ impl ServiceSpec {
 /// What was found before the Leases were watched, which takes a while.
 pub(super) struct Before {
     configuration: Configuration,
-    /// By the webhook's name.
-    calls: Result<BTreeMap<String, Calls>, CallError>,
-}
-
-/// What one API server has counted since it started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Calls {
-    /// Binds that passed without an answer from the webhook.
-    unanswered: u64,
-    /// All binds that the webhook was to be asked about.
-    all: u64,
+    counted: Result<Counted, CallError>,
 }
 
 impl Doctor {
@@ -126,12 +121,12 @@ impl Doctor {
                 return None;
             }
         };
-        Some(Before { configuration, calls: self.calls().await })
+        Some(Before { configuration, counted: self.counted().await })
     }
 
     pub(super) async fn guard(&mut self, before: Option<Before>, seen: Option<&Observed>) {
         let live = seen.is_some_and(|seen| seen.live.keys().any(|holder| is_guards(&holder.lease)));
-        let Some(Before { configuration, calls }) = before else {
+        let Some(Before { configuration, counted }) = before else {
             let unknown = self.findings.iter().any(|finding| finding.check == check::GUARD);
             if live && !unknown {
                 self.found(
@@ -158,7 +153,7 @@ impl Doctor {
         if seen.is_some() && !live {
             self.without_lease(ready);
         }
-        self.reached(&configuration, calls).await;
+        self.reached(&configuration, counted).await;
     }
 
     /// No live process holds the guard's Lease. A guard that runs without leader election has no Lease, and is known only by its endpoint.
@@ -257,9 +252,8 @@ impl Doctor {
                 let problem = format!(
                     "the API server asks {host}, which this certificate of the guard does not name: binds pass unseen"
                 );
-                let remedy = format!(
-                    "start the guard with --guard-name={host}, or mend the webhook's clientConfig"
-                );
+                let remedy =
+                    format!("start the guard with --guard-name={host}, or mend the webhook's clientConfig");
                 self.found(Severity::Fault, check::GUARD, object, problem, remedy);
                 return;
             }
@@ -359,17 +353,13 @@ impl Doctor {
     }
 
     /// Whether the API server has received answers.
-    async fn reached(
-        &mut self,
-        configuration: &Configuration,
-        before: Result<BTreeMap<String, Calls>, CallError>,
-    ) {
-        let calls = match before {
-            Ok(before) => self.calls().await.map(|after| (before, after)),
+    async fn reached(&mut self, configuration: &Configuration, before: Result<Counted, CallError>) {
+        let counted = match before {
+            Ok(before) => self.counted().await.map(|after| (before, after)),
             Err(error) => Err(error),
         };
-        let (before, after) = match calls {
-            Ok(calls) => calls,
+        let (before, after) = match counted {
+            Ok(counted) => counted,
             Err(error) => {
                 return self.unknown(
                     check::GUARD,
@@ -379,8 +369,7 @@ impl Doctor {
             }
         };
         for webhook in &configuration.webhooks {
-            let of = |calls: &BTreeMap<String, Calls>| calls.get(&webhook.name).copied().unwrap_or_default();
-            if let Some((severity, problem)) = unanswered(of(&before), of(&after)) {
+            if let Some((severity, problem)) = after.judged(&before, &webhook.name) {
                 let remedy = "see whether the API server's machine reaches the guard's Service (network policy, host network), and secondmate_guard_connections_failed_total";
                 let object = format!("webhook {}", webhook.name);
                 self.found(severity, check::GUARD, object, problem, remedy);
@@ -388,9 +377,9 @@ impl Doctor {
         }
     }
 
-    async fn calls(&self) -> Result<BTreeMap<String, Calls>, CallError> {
+    async fn counted(&self) -> Result<Counted, CallError> {
         let body = self.caller.read(&Call::get("/metrics".to_owned())).await?;
-        Ok(count(&String::from_utf8_lossy(&body)))
+        Ok(Counted::read(&String::from_utf8_lossy(&body)))
     }
 }
 
@@ -443,96 +432,9 @@ fn leads_somewhere(list: &[u8]) -> bool {
     endpoints.any(|endpoint| endpoint.conditions.ready != Some(false))
 }
 
-/// What is read from an API server's metrics.
-pub(crate) fn understood(metrics: &str) -> String {
-    format!("{:?}", count(metrics))
-}
-
-/// What an API server's metrics say about validating webhooks, by name.
-fn count(metrics: &str) -> BTreeMap<String, Calls> {
-    let mut calls: BTreeMap<String, Calls> = BTreeMap::new();
-    for line in metrics.lines() {
-        let Some((family, rest)) = line.split_once('{') else { continue };
-        let Some((labels, value)) = rest.rsplit_once("} ") else { continue };
-        let label = |name: &str| {
-            labels
-                .split(',')
-                .find_map(|label| label.strip_prefix(name)?.strip_prefix("=\"")?.strip_suffix('"'))
-        };
-        if label("type") != Some("validating") {
-            continue;
-        }
-        let (Some(name), Ok(value)) = (label("name"), value.parse::<f64>()) else { continue };
-        let value = value as u64;
-        let of = calls.entry(name.to_owned()).or_default();
-        let sum = match family {
-            "apiserver_admission_webhook_fail_open_count" => &mut of.unanswered,
-            "apiserver_admission_webhook_request_total" => &mut of.all,
-            _ => continue,
-        };
-        *sum = sum.saturating_add(value);
-    }
-    calls
-}
-
-/// What follows from one API server's counts before and after the examination.
-fn unanswered(before: Calls, after: Calls) -> Option<(Severity, String)> {
-    let now = after.unanswered.saturating_sub(before.unanswered);
-    if now > 0 {
-        return Some((
-            Severity::Fault,
-            format!(
-                "the API server did not reach it for {now} binds during this examination: they passed unseen"
-            ),
-        ));
-    }
-    if after.unanswered > 0 && after.unanswered >= after.all {
-        return Some((
-            Severity::Fault,
-            format!(
-                "the API server has never been answered by it: {} binds passed unseen since it started",
-                after.unanswered
-            ),
-        ));
-    }
-    (after.unanswered > 0).then(|| {
-        (
-            Severity::Warning,
-            format!(
-                "the API server was not answered for {} of {} binds since it started; how many of them lately is not known",
-                after.unanswered, after.all
-            ),
-        )
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_the_api_server_counted() {
-        let metrics = r#"# HELP apiserver_admission_webhook_fail_open_count [ALPHA] ...
-apiserver_admission_webhook_fail_open_count{name="guard.secondmate.dev",type="validating"} 3
-apiserver_admission_webhook_request_total{code="200",name="guard.secondmate.dev",operation="CREATE",rejected="false",type="validating"} 40
-apiserver_admission_webhook_request_total{code="500",name="guard.secondmate.dev",operation="CREATE",rejected="false",type="validating"} 3
-apiserver_admission_webhook_request_total{code="200",name="x",operation="CREATE",rejected="false",type="admit"} 7
-process_start_time_seconds 1.7e+09
-"#;
-        let calls = count(metrics);
-        assert_eq!(calls.get("guard.secondmate.dev"), Some(&Calls { unanswered: 3, all: 43 }));
-        assert_eq!(calls.len(), 1);
-    }
-
-    #[test]
-    fn what_follows_from_the_counts() {
-        let calls = |unanswered, all| Calls { unanswered, all };
-        let severity = |before, after| unanswered(before, after).map(|(severity, _)| severity);
-        assert_eq!(severity(calls(0, 0), calls(0, 9)), None);
-        assert_eq!(severity(calls(1, 9), calls(1, 10)), Some(Severity::Warning));
-        assert_eq!(severity(calls(1, 9), calls(2, 10)), Some(Severity::Fault));
-        assert_eq!(severity(calls(4, 4), calls(4, 4)), Some(Severity::Fault));
-    }
 
     #[test]
     fn a_service_leads_to_endpoints_that_are_not_unready() {
