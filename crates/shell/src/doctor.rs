@@ -167,8 +167,8 @@ async fn examination(options: DoctorOptions) -> Result<Examination, ConnectError
     if let Some(seen) = &seen {
         doctor.leases(seen, waiting.as_ref()).await;
         if let Some(waiting) = &waiting {
-            doctor.names(seen, waiting).await;
-            doctor.untried(seen, waiting).await;
+            let have_written = doctor.names(seen, waiting).await;
+            doctor.untried(seen, &have_written, waiting).await;
         }
     }
     doctor.guard(guard, seen.as_ref()).await;

@@ -144,13 +144,16 @@ async fn names_that_nobody_serves_are_told_with_their_pods() {
         sandbox.objects().create(pod_of("mte", &format!("typo-{number}"))).expect("a valid pod");
     }
     // Their schedulers take no Lease, but have written an event, one of them in the form used before events.k8s.io.
-    sandbox.objects().create(pod_of("without-lease", "tried")).expect("a valid pod");
-    sandbox.objects().create(pod_of("of-old", "tried-too")).expect("a valid pod");
+    let create = |scheduler: &str, name: &str| {
+        let pod = sandbox.objects().create(pod_of(scheduler, name)).expect("a valid pod");
+        pod["metadata"]["uid"].clone()
+    };
+    let (tried, tried_too) = (create("without-lease", "tried"), create("of-old", "tried-too"));
     let event = json!({
         "apiVersion": "v1", "kind": "Event",
         "metadata": { "name": "tried-too.1", "namespace": "default" },
         "source": { "component": "of-old" }, "reason": "FailedScheduling", "type": "Warning",
-        "involvedObject": { "kind": "Pod", "name": "tried-too", "namespace": "default" },
+        "involvedObject": { "kind": "Pod", "name": "tried-too", "namespace": "default", "uid": tried_too },
         "message": "0/1 nodes are available", "count": 1,
     });
     sandbox.objects().create(event).expect("a valid event");
@@ -159,7 +162,8 @@ async fn names_that_nobody_serves_are_told_with_their_pods() {
         "metadata": { "name": "tried.1", "namespace": "default" },
         "eventTime": "2026-01-01T00:00:00.000000Z", "reason": "FailedScheduling", "action": "Scheduling", "type": "Warning",
         "reportingController": "without-lease", "reportingInstance": "without-lease-1",
-        "regarding": { "kind": "Pod", "name": "tried", "namespace": "default" }, "note": "0/1 nodes are available",
+        "regarding": { "kind": "Pod", "name": "tried", "namespace": "default", "uid": tried },
+        "note": "0/1 nodes are available",
     });
     sandbox.objects().create(event).expect("a valid event");
     until("one of the two lives", || sandbox.objects().get("leases", "kube-system", NAME).is_some()).await;
@@ -216,6 +220,11 @@ async fn many_names_cost_one_list_of_events_and_what_it_does_not_show_is_unknown
             .objects()
             .create(pod_of(&format!("typo-{number:02}"), &format!("p-{number}")))
             .expect("a pod");
+    }
+    // The two names that somebody serves: their pods have been tried.
+    let tried = json!({ "status": { "conditions": [{ "type": "PodScheduled", "status": "False" }] } });
+    for name in ["p-0", "p-1"] {
+        sandbox.objects().merge("pods", "default", name, "status", &tried).expect("a valid status");
     }
     let event = |name: &str, by: Value| {
         let mut event = json!({
@@ -381,6 +390,39 @@ async fn pods_that_nobody_has_tried_are_told() {
         "{told:?}"
     );
     shell.stop().await;
+}
+
+/// Of a scheduler that takes no Lease, there are only its events.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_that_nobody_has_tried_are_told_where_there_is_no_lease() {
+    let sandbox = sandbox(1).await;
+    let tried = sandbox.objects().create(pod_of("without-lease", "tried")).expect("a valid pod");
+    sandbox.objects().create(pod_of("without-lease", "untried")).expect("a valid pod");
+    let event = json!({
+        "apiVersion": "v1", "kind": "Event", "metadata": { "name": "tried.1", "namespace": "default" },
+        "source": { "component": "without-lease" }, "reason": "FailedScheduling", "type": "Warning",
+        "involvedObject": {
+            "kind": "Pod", "name": "tried", "namespace": "default", "uid": tried["metadata"]["uid"],
+        },
+        "message": "0/1 nodes are available",
+    });
+    sandbox.objects().create(event).expect("a valid event");
+    let examination = examined(&sandbox).await;
+    let [finding] = examination.findings.as_slice() else { panic!("{:#?}", examination.findings) };
+    assert_eq!((finding.severity, finding.check), (Severity::Fault, "pods"));
+    assert_eq!(finding.object, "scheduler name \"without-lease\"");
+    assert_eq!(finding.pods, ["default/untried"]);
+    assert!(finding.remedy.starts_with("see whether the scheduler of this name still runs"), "{finding:?}");
+
+    // If events cannot be listed, it is not known whether anybody serves the name.
+    sandbox.access().deny("list", "", "events", "");
+    let examination = examined(&sandbox).await;
+    let unknown = of(&examination, "names");
+    assert!(
+        unknown.len() == 1 && unknown[0].starts_with("Unknown events: it cannot be read: "),
+        "{unknown:?}"
+    );
+    assert_eq!(of(&examination, "pods"), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
