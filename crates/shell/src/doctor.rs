@@ -7,6 +7,8 @@ pub(crate) mod guard;
 mod leases;
 mod names;
 mod server;
+#[cfg(test)]
+mod stub;
 mod tenants;
 
 use crate::access::{self, Subject};

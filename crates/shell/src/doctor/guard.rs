@@ -23,6 +23,8 @@ use std::time::Duration;
 
 /// A certificate is renewed in the last third of its life of 90 days, so one that expires this soon was not renewed.
 const RENEWED_BEFORE: Duration = Duration::from_secs(14 * 86400);
+/// What to do about the Secret if the guard is given its certificate in files: nothing keeps the Secret up to date any more.
+const LEFT_OVER: &str = "if the guard serves with files (--guard-tls-cert-file) that do not come from this Secret, delete it: it is left over";
 
 pub(super) use crate::guard::is_lease as is_guards;
 
@@ -139,21 +141,28 @@ impl Doctor {
             }
             return;
         };
+        let counted = self.counted_since(counted).await;
         let mut ready = false;
         for webhook in &configuration.webhooks {
             self.policy(webhook);
+            let leads = match self.service(webhook).await {
+                Some(service) => self.endpoints(&service).await,
+                None => false,
+            };
+            ready |= leads;
+            let is_answered = |(before, after): &(Counted, Counted)| after.is_answered(before, &webhook.name);
+            let works = live && leads && counted.as_ref().is_some_and(is_answered);
             let now = self.now();
             if self.authority(webhook, now) {
-                self.certificate(webhook, now).await;
+                self.certificate(webhook, now, works).await;
             }
-            if let Some(service) = self.service(webhook).await {
-                ready |= self.endpoints(&service).await;
+            if let Some((before, after)) = &counted {
+                self.reached(webhook, before, after);
             }
         }
         if seen.is_some() && !live {
             self.without_lease(ready);
         }
-        self.reached(&configuration, counted).await;
     }
 
     /// No live process holds the guard's Lease. A guard that runs without leader election has no Lease, and is known only by its endpoint.
@@ -205,6 +214,7 @@ impl Doctor {
                 Err(error) => Err(fault(format!("the caBundle of {} cannot be used: {error}", webhook.name))),
                 Ok(facts) => {
                     lasts(&format!("the authority in the caBundle of {}", webhook.name), &facts, now)
+                        .map_err(unseen)
                 }
             },
         };
@@ -217,8 +227,8 @@ impl Doctor {
         }
     }
 
-    /// The certificate in the guard's Secret, as the API server will judge it.
-    async fn certificate(&mut self, webhook: &Webhook, now: Timestamp) {
+    /// The certificate in the guard's Secret, as the API server will judge it. If the guard works all the same, it serves with another one.
+    async fn certificate(&mut self, webhook: &Webhook, now: Timestamp, works: bool) {
         let namespace = match &webhook.client_config.service {
             Some(service) => &service.namespace,
             None => &self.options.guard.namespace,
@@ -247,29 +257,34 @@ impl Doctor {
             }
             Ok(facts)
         });
-        let told = match judged {
+        let renews = "see the guard's log: it renews the certificate by itself; or delete the Secret, so that it makes another one";
+        let (told, remedy) = match judged {
             Err(error) if error.is_about_the_name() => {
-                let problem = format!(
-                    "the API server asks {host}, which this certificate of the guard does not name: binds pass unseen"
-                );
+                let problem =
+                    format!("the API server asks {host}, which this certificate of the guard does not name");
                 let remedy =
                     format!("start the guard with --guard-name={host}, or mend the webhook's clientConfig");
-                self.found(Severity::Fault, check::GUARD, object, problem, remedy);
-                return;
+                ((Severity::Fault, problem), remedy)
             }
-            Err(error) => Err((
-                Severity::Fault,
-                format!(
-                    "the API server does not accept this certificate of the guard, and binds pass unseen: {}",
-                    crate::call::chain(&error)
-                ),
-            )),
-            Ok(facts) => lasts("the guard's certificate", &facts, now),
+            Err(error) => {
+                let why = crate::call::chain(&error);
+                let problem = format!("the API server does not accept this certificate of the guard ({why})");
+                ((Severity::Fault, problem), renews.to_owned())
+            }
+            Ok(facts) => match lasts("the guard's certificate", &facts, now) {
+                Ok(()) => return,
+                Err(told) => (told, renews.to_owned()),
+            },
         };
-        if let Err((severity, problem)) = told {
-            let remedy = "see the guard's log: it renews the certificate by itself; or delete the Secret, so that it makes another one";
-            self.found(severity, check::GUARD, object, problem, remedy);
-        }
+        let ((severity, problem), remedy) = match told {
+            (Severity::Fault, problem) if works => {
+                let problem =
+                    format!("{problem}, but the guard answers the API server, so it serves with another one");
+                ((Severity::Warning, problem), format!("{LEFT_OVER}; otherwise {remedy}"))
+            }
+            told => (unseen(told), format!("{remedy}; {LEFT_OVER}")),
+        };
+        self.found(severity, check::GUARD, object, problem, remedy);
     }
 
     /// The Service through which the API server reaches the guard, if it can be determined: from its name, or from the address in a URL.
@@ -352,28 +367,22 @@ impl Doctor {
         false
     }
 
-    /// Whether the API server has received answers.
-    async fn reached(&mut self, configuration: &Configuration, before: Result<Counted, CallError>) {
+    /// What was counted before and is counted now.
+    async fn counted_since(&mut self, before: Result<Counted, CallError>) -> Option<(Counted, Counted)> {
         let counted = match before {
             Ok(before) => self.counted().await.map(|after| (before, after)),
             Err(error) => Err(error),
         };
-        let (before, after) = match counted {
-            Ok(counted) => counted,
-            Err(error) => {
-                return self.unknown(
-                    check::GUARD,
-                    "API server's count of unanswered calls (/metrics)",
-                    &error,
-                );
-            }
-        };
-        for webhook in &configuration.webhooks {
-            if let Some((severity, problem)) = after.judged(&before, &webhook.name) {
-                let remedy = "see whether the API server's machine reaches the guard's Service (network policy, host network), and secondmate_guard_connections_failed_total";
-                let object = format!("webhook {}", webhook.name);
-                self.found(severity, check::GUARD, object, problem, remedy);
-            }
+        let object = "API server's count of unanswered calls (/metrics)";
+        counted.map_err(|error| self.unknown(check::GUARD, object, &error)).ok()
+    }
+
+    /// Whether the API server has received answers.
+    fn reached(&mut self, webhook: &Webhook, before: &Counted, after: &Counted) {
+        if let Some((severity, problem)) = after.judged(before, &webhook.name) {
+            let remedy = "see whether the API server's machine reaches the guard's Service (network policy, host network), and secondmate_guard_connections_failed_total";
+            let object = format!("webhook {}", webhook.name);
+            self.found(severity, check::GUARD, object, problem, remedy);
         }
     }
 
@@ -394,15 +403,23 @@ fn lasts(what: &str, facts: &Facts, now: Timestamp) -> Result<(), (Severity, Str
     let soon = now.checked_add(RENEWED_BEFORE).unwrap_or(Timestamp::MAX);
     let (begin, end) = (at(facts.not_before), at(facts.not_after));
     if end < now {
-        return Err((Severity::Fault, format!("{what} has expired at {end}: binds pass unseen")));
+        return Err((Severity::Fault, format!("{what} has expired at {end}")));
     }
     if begin > now {
-        return Err((Severity::Fault, format!("{what} is not valid before {begin}: binds pass unseen")));
+        return Err((Severity::Fault, format!("{what} is not valid before {begin}")));
     }
     if end < soon {
         return Err((Severity::Warning, format!("{what} expires at {end}, and should have been renewed")));
     }
     Ok(())
+}
+
+/// Adds what follows from a fault of a certificate.
+fn unseen((severity, problem): (Severity, String)) -> (Severity, String) {
+    match severity {
+        Severity::Fault => (severity, format!("{problem}: binds pass unseen")),
+        Severity::Unknown | Severity::Warning => (severity, problem),
+    }
 }
 
 /// Whether a list of EndpointSlices has an endpoint that is not marked as unready.
@@ -434,7 +451,77 @@ fn leads_somewhere(list: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::stub;
     use super::*;
+    use crate::holders::Holder;
+    use crate::lease::LeaseName;
+    use serde_json::json;
+    use std::collections::BTreeSet;
+
+    /// A certificate (PEM) of an authority of its own.
+    fn self_signed() -> String {
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+        let key = rcgen::KeyPair::generate().expect("a key");
+        params.self_signed(&key).expect("a certificate").pem()
+    }
+
+    /// What is told of a Secret whose certificate is not from the authority that the API server was given, as severity and remedy.
+    /// `answered` is the number of binds that the API server has had an answer for, `missed` that of the others before and after.
+    async fn of_another_secret(is_live: bool, answered: u64, missed: [u64; 2]) -> (Severity, String) {
+        const NAME: &str = "guard.secondmate.dev";
+        let metrics = |missed: u64| {
+            format!(
+                "process_start_time_seconds 1\n\
+                 apiserver_admission_webhook_fail_open_count{{name=\"{NAME}\",type=\"validating\"}} {missed}\n\
+                 apiserver_admission_webhook_request_total{{name=\"{NAME}\",type=\"validating\"}} {}\n",
+                answered + missed
+            )
+        };
+        let configuration = json!({ "webhooks": [{ "name": NAME, "failurePolicy": "Ignore", "clientConfig": {
+            "caBundle": STANDARD.encode(self_signed()), "service": { "namespace": "ns", "name": "guard" },
+        } }] });
+        let configuration = serde_json::from_value(configuration).expect("a configuration");
+        let before = Before { configuration, counted: Ok(Counted::read(&metrics(missed[0]))) };
+        let after = metrics(missed[1]);
+        let secret = json!({ "data": { "tls.crt": STANDARD.encode(self_signed()) } }).to_string();
+        let slices = json!({ "items": [{ "endpoints": [{ "conditions": { "ready": true } }] }] }).to_string();
+        let mut doctor = stub::doctor(move |path, _| match path.rsplit('/').next() {
+            Some("metrics") => (200, after.clone()),
+            Some("secondmate-guard-tls") => (200, secret.clone()),
+            Some("endpointslices") => (200, slices.clone()),
+            _ => (404, String::new()),
+        });
+        let holder = Holder {
+            lease: LeaseName { namespace: "kube-system".to_owned(), name: "secondmate-guard".to_owned() },
+            identity: "host_1".to_owned(),
+            names: Vec::new(),
+            may_not_list: false,
+        };
+        let times = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
+        let live = is_live.then_some((holder, times)).into_iter().collect();
+        doctor.guard(Some(before), Some(&Observed { live, dead: BTreeSet::new() })).await;
+        let of_secret =
+            doctor.findings.into_iter().filter(|found| found.object == "Secret ns/secondmate-guard-tls");
+        let [found] = <[_; 1]>::try_from(of_secret.collect::<Vec<_>>()).expect("one finding");
+        (found.severity, found.remedy)
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_the_guard_no_longer_uses_is_no_fault_while_the_guard_answers() {
+        let (severity, remedy) = of_another_secret(true, 40, [3, 3]).await;
+        assert_eq!(severity, Severity::Warning);
+        assert!(remedy.starts_with(LEFT_OVER), "{remedy}");
+        for (is_live, answered, missed, why) in [
+            (false, 40, [0, 0], "no guard holds the Lease"),
+            (true, 40, [0, 1], "it has missed one just now"),
+            (true, 0, [0, 0], "nothing shows that it answers"),
+        ] {
+            let (severity, remedy) = of_another_secret(is_live, answered, missed).await;
+            assert_eq!(severity, Severity::Fault, "{why}");
+            assert!(remedy.ends_with(LEFT_OVER), "{why}: {remedy}");
+        }
+    }
 
     #[test]
     fn a_service_leads_to_endpoints_that_are_not_unready() {

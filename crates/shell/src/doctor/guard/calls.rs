@@ -63,6 +63,13 @@ impl Counted {
         is_same.then(|| before.of(webhook))
     }
 
+    /// Whether the webhook answers this API server: it has done so since the API server started, and always during the examination.
+    pub fn is_answered(&self, before: &Self, webhook: &str) -> bool {
+        let after = self.of(webhook);
+        let earlier = self.earlier(before, webhook);
+        after.all > after.unanswered && earlier.is_some_and(|before| before.unanswered == after.unanswered)
+    }
+
     /// What follows for a webhook, given what was counted before the examination.
     pub fn judged(&self, before: &Self, webhook: &str) -> Option<(Severity, String)> {
         let after = self.of(webhook);
