@@ -38,6 +38,9 @@ const NAMED_MAX: usize = 3;
 /// Maximum number of pods or nodes that a finding lists in machine-readable output.
 const LISTED_MAX: usize = 1000;
 
+/// What findings about all of them call the pods that wait for a scheduler.
+const WAITING_PODS: &str = "pods that wait";
+
 /// What is examined.
 #[derive(Debug)]
 pub struct DoctorOptions {
@@ -168,10 +171,19 @@ async fn examination(options: DoctorOptions) -> Result<Examination, ConnectError
     let seen = doctor.holders(waiting.as_ref()).await;
     if let Some(seen) = &seen {
         doctor.leases(seen, waiting.as_ref()).await;
-        if let Some(waiting) = &waiting {
+    }
+    let (names, tried) = ("whether anybody serves their scheduler names", "whether anybody has tried them");
+    match (&seen, &waiting) {
+        (Some(seen), Some(waiting)) => {
             let have_written = doctor.names(seen, waiting).await;
             doctor.untried(seen, &have_written, waiting).await;
         }
+        (None, Some(_)) => {
+            doctor.not_judged(check::NAMES, WAITING_PODS, names, "the Leases");
+            doctor.not_judged(check::PODS, WAITING_PODS, tried, "the Leases");
+        }
+        // For the names, that has been told.
+        (_, None) => doctor.not_judged(check::PODS, WAITING_PODS, tried, "the pods"),
     }
     doctor.guard(guard, seen.as_ref()).await;
     doctor.tenants().await;
@@ -228,6 +240,12 @@ impl Doctor {
             _ => "ask again when the API server answers",
         };
         self.found(Severity::Unknown, check, object, format!("it cannot be read: {error}"), remedy);
+    }
+
+    /// Records that a question is open, as something cannot be read that another check has told of.
+    fn not_judged(&mut self, check: &'static str, object: impl Into<String>, question: &str, unread: &str) {
+        let problem = format!("{question} is not known, as {unread} cannot be read");
+        self.found(Severity::Unknown, check, object, problem, format!("ask again when {unread} can be read"));
     }
 
     /// Records that a list was not read to its end.
@@ -294,7 +312,7 @@ impl Doctor {
             Ok(waiting) => {
                 if waiting.cut {
                     let not_judged = "the others, and the names of their schedulers, are not judged";
-                    self.cut(check::NAMES, "pods that wait", at_most, not_judged);
+                    self.cut(check::NAMES, WAITING_PODS, at_most, not_judged);
                 }
                 Some(waiting.by_name)
             }

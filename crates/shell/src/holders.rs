@@ -2,7 +2,8 @@
 //!
 //! Whether a holder is alive is judged by renewals, never by comparing clocks.
 
-use crate::call::{Call, CallError, Caller};
+use crate::call::{CallError, Caller};
+use crate::dump::read_patiently;
 use crate::lease::{Claim, LEASE_LABEL, LeaseName, MAY_NOT_LIST_ANNOTATION};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -89,7 +90,7 @@ pub(crate) struct Term {
 type Held = BTreeMap<LeaseName, (Holder, Term)>;
 
 async fn held(caller: &Caller, listed: Listed) -> Result<Held, CallError> {
-    let body = caller.read(&Call::get(listed.path())).await?;
+    let body = read_patiently(caller, &listed.path()).await?;
     of_list(&body).map_err(|error| CallError::Lost(format!("no list: {error}")))
 }
 
@@ -138,6 +139,9 @@ pub(crate) struct Observed {
 }
 
 /// Observes the Leases of these holders until all of them have been renewed, or have expired.
+///
+/// # Errors
+/// They cannot be listed, even when tried again.
 pub(crate) async fn observe(
     caller: &Caller,
     listed: Listed,

@@ -160,8 +160,15 @@ impl Doctor {
                 self.reached(webhook, before, after);
             }
         }
-        if seen.is_some() && !live {
-            self.without_lease(ready);
+        match seen {
+            None => self.not_judged(
+                check::GUARD,
+                self.webhook(),
+                "whether a guard is there to decide",
+                "the Leases",
+            ),
+            Some(_) if !live => self.without_lease(ready),
+            Some(_) => {}
         }
     }
 
