@@ -164,11 +164,12 @@ async fn examination(options: DoctorOptions) -> Result<Examination, ConnectError
     let server = options.cluster.cluster_url.to_string();
     connect::check(&caller, &server).await?;
     let mut doctor = Doctor { options, caller, dated, ahead: Default::default(), findings: Vec::new() };
-    let kubernetes = doctor.server().await;
+    let version = doctor.server().await;
     doctor.rights().await;
     let guard = doctor.guard_before().await;
     let waiting = doctor.waiting().await;
     let seen = doctor.holders(waiting.as_ref()).await;
+    doctor.programs(version.as_ref(), seen.as_ref());
     if let Some(seen) = &seen {
         doctor.leases(seen, waiting.as_ref()).await;
     }
@@ -193,7 +194,7 @@ async fn examination(options: DoctorOptions) -> Result<Examination, ConnectError
     }
     let mut findings = doctor.findings;
     findings.sort_by_key(|finding| finding.severity);
-    Ok(Examination { server, kubernetes, checks, findings })
+    Ok(Examination { server, kubernetes: version.map(|version| version.git_version), checks, findings })
 }
 
 struct Doctor {

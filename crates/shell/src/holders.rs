@@ -4,7 +4,7 @@
 
 use crate::call::{CallError, Caller};
 use crate::dump::read_patiently;
-use crate::lease::{Claim, LEASE_LABEL, LeaseName, MAY_NOT_LIST_ANNOTATION};
+use crate::lease::{Claim, LEASE_LABEL, LeaseName, MAY_NOT_LIST_ANNOTATION, Program};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use serde::Deserialize;
@@ -28,6 +28,8 @@ pub(crate) struct Holder {
     pub names: Vec<String>,
     /// It has reported that it may not list what is needed to find names that nobody serves.
     pub may_not_list: bool,
+    /// The program that it runs, if its Lease says so.
+    pub program: Option<Program>,
 }
 
 impl Holder {
@@ -125,7 +127,8 @@ fn read(lease: &Lease) -> Option<(Holder, Term)> {
     let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
     let duration = Duration::from_secs(seconds.unwrap_or_default());
     let renewed = spec.renew_time.as_ref().map(|time| time.0);
-    Some((Holder { lease: name, identity, names, may_not_list }, Term { renewed, duration }))
+    let program = Program::read(lease);
+    Some((Holder { lease: name, identity, names, may_not_list, program }, Term { renewed, duration }))
 }
 
 /// Holders whose Leases were observed for their duration. A holder that released or lost its Lease in the meantime is not included.
@@ -218,6 +221,7 @@ mod tests {
             identity: "host_1".to_owned(),
             names: names.iter().map(|name| (*name).to_owned()).collect(),
             may_not_list: false,
+            program: None,
         }
     }
 

@@ -504,6 +504,7 @@ mod tests {
             identity: "host_1".to_owned(),
             names: Vec::new(),
             may_not_list: false,
+            program: None,
         };
         let times = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
         let live = is_live.then_some((holder, times)).into_iter().collect();

@@ -137,6 +137,42 @@ async fn a_version_that_is_not_supported_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scheduler_of_another_version_is_told_as_its_lease_shows_it() {
+    let sandbox = sandbox(1).await;
+    // Of the last one, the annotation is by the holder before it.
+    let older = "0.0.9 1.36";
+    for (name, version) in [
+        ("older", format!("{older} host_older")),
+        ("own", format!("{} {KUBERNETES_VERSION} host_own", env!("CARGO_PKG_VERSION"))),
+        ("taken", format!("{older} host_before")),
+    ] {
+        abandoned(&sandbox, name, &format!("host_{name}"));
+        let change = json!({
+            "metadata": { "annotations": { "secondmate.dev/version": version } },
+            "spec": { "leaseDurationSeconds": 4 },
+        });
+        sandbox.objects().merge("leases", "kube-system", name, "", &change).expect("a valid Lease");
+    }
+    let lists = || sandbox.history().count("list leases.coordination.k8s.io");
+    let before = lists();
+    let renewals = async {
+        until("the Leases are looked at", || lists() > before).await;
+        let renewed = json!({ "spec": { "renewTime": "2026-01-01T00:00:02.000000Z" } });
+        for name in ["older", "own", "taken"] {
+            sandbox.objects().merge("leases", "kube-system", name, "", &renewed).expect("a valid Lease");
+        }
+    };
+    let (examination, ()) = tokio::join!(examined(&sandbox), renewals);
+    assert_eq!(
+        of(&examination, "version"),
+        [format!(
+            "Warning host_older, holder of the Lease kube-system/older: it is secondmate 0.0.9 (Kubernetes 1.36), and the API server is {}, which is newer",
+            secondmate_sandbox::VERSION
+        )]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_that_nobody_serves_are_told_with_their_pods() {
     let sandbox = sandbox(1).await;
     let shell = try_start(elected(&sandbox, NAME)).await.expect("it starts");
