@@ -6,19 +6,18 @@
 pub(crate) mod guard;
 mod leases;
 mod names;
+mod rights;
 mod server;
 #[cfg(test)]
 mod stub;
 mod tenants;
 
-use crate::access::{self, Subject};
 use crate::call::{CallError, Caller};
 use crate::connect::{self, ConnectError};
 use crate::dump::AtMost;
 use crate::holders::{self, Holder, Listed, Observed};
 use crate::lease::LeaseName;
-use crate::unserved::{self, LookLimits, Waiting, report};
-use crate::watch;
+use crate::unserved::{self, LookLimits, Waiting};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
@@ -52,6 +51,9 @@ pub struct DoctorOptions {
     pub lease: Option<LeaseName>,
     /// Namespace and name of the service account whose permissions are checked; `None`: those of the current user.
     pub service_account: Option<(String, String)>,
+    /// Namespace and name of the bind guard's service account; `None`: `secondmate-guard` in the namespace of the guard's Service. Its
+    /// permissions are checked if the guard is registered.
+    pub guard_account: Option<(String, String)>,
     /// Pods that have been waiting for less than this are not judged; whether any scheduler has tried them is judged after five times as
     /// long.
     pub pending_for: Duration,
@@ -167,6 +169,9 @@ async fn examination(options: DoctorOptions) -> Result<Examination, ConnectError
     let version = doctor.server().await;
     doctor.rights().await;
     let guard = doctor.guard_before().await;
+    if let Some(registered) = &guard {
+        doctor.rights_of_guard(registered).await;
+    }
     let waiting = doctor.waiting().await;
     let seen = doctor.holders(waiting.as_ref()).await;
     doctor.programs(version.as_ref(), seen.as_ref());
@@ -259,51 +264,6 @@ impl Doctor {
             _ => "mend what was found, and ask again when there are fewer",
         };
         self.found(Severity::Unknown, check, object, problem, remedy);
-    }
-
-    /// The permissions that the scheduler needs.
-    async fn rights(&mut self) {
-        let profiles = &self.options.profiles;
-        let needed = access::needed(profiles, &watch::watches(profiles), self.options.lease.as_ref());
-        let (subject, whose) = match &self.options.service_account {
-            Some((namespace, name)) => (
-                Subject::ServiceAccount { namespace: namespace.clone(), name: name.clone() },
-                format!("service account {namespace}/{name}"),
-            ),
-            None => (Subject::Own, "user of this kubeconfig".to_owned()),
-        };
-        // The current user need not be the scheduler.
-        let (severity, remedy) = match subject {
-            Subject::Own => (
-                Severity::Warning,
-                "ask about the scheduler's own rights by --service-account NAMESPACE/NAME; or grant it by RBAC",
-            ),
-            Subject::ServiceAccount { .. } => (
-                Severity::Fault,
-                "grant it by RBAC: apply the manifests of this version, or add it to the ClusterRole",
-            ),
-        };
-        // The scheduler runs without these.
-        let optional: BTreeSet<_> = report::rights().difference(&needed).cloned().collect();
-        for (severity, rights, without, remedy) in [
-            (severity, needed, "a scheduler that runs as this user does not start", remedy),
-            (
-                Severity::Warning,
-                optional,
-                "owners of pods whose scheduler name nobody serves are not told",
-                "grant it by RBAC, or ask secondmate doctor instead",
-            ),
-        ] {
-            match access::missing(&self.caller, &subject, &rights).await {
-                Ok(missing) => {
-                    for right in missing {
-                        let problem = format!("may not {right}: {without}");
-                        self.found(severity, check::RIGHTS, whose.clone(), problem, remedy);
-                    }
-                }
-                Err(error) => self.unknown(check::RIGHTS, whose.clone(), &error),
-            }
-        }
     }
 
     /// Waiting pods, of all scheduler names.

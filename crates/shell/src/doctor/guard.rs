@@ -7,7 +7,7 @@ mod calls;
 
 pub(crate) use calls::understood;
 
-use super::{Doctor, Severity, check};
+use super::{Doctor, GuardsService, Severity, check};
 use crate::call::{Call, CallError};
 use crate::dump::percent_encoded;
 use crate::guard::certificate::{Facts, verify};
@@ -104,6 +104,24 @@ impl ServiceSpec {
 pub(super) struct Before {
     configuration: Configuration,
     counted: Result<Counted, CallError>,
+}
+
+impl Before {
+    /// The Service through which the API server is configured to reach the guard; `None`: it has a URL.
+    pub fn service(&self) -> Option<GuardsService> {
+        let mut services =
+            self.configuration.webhooks.iter().filter_map(|hook| hook.client_config.service.as_ref());
+        services.next().map(|Service { namespace, name }| GuardsService {
+            namespace: namespace.clone(),
+            name: name.clone(),
+        })
+    }
+
+    /// A registration, without anything that an API server has counted.
+    #[cfg(test)]
+    pub fn uncounted(configuration: Configuration) -> Self {
+        Self { configuration, counted: Ok(Counted::default()) }
+    }
 }
 
 impl Doctor {

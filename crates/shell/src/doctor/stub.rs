@@ -35,6 +35,7 @@ where
             profiles: Vec::new(),
             lease: None,
             service_account: None,
+            guard_account: None,
             pending_for: Duration::ZERO,
             limits: LookLimits::default(),
             tenants: Vec::new(),

@@ -18,6 +18,7 @@ fn doctor_options(sandbox: &Sandbox) -> DoctorOptions {
         profiles: vec![profile(NAME)],
         lease: Some(lease(NAME)),
         service_account: None,
+        guard_account: None,
         pending_for: Duration::ZERO,
         limits: LookLimits::default(),
         tenants: Vec::new(),
@@ -643,6 +644,12 @@ async fn a_guard_that_is_registered_and_not_there_is_told() {
     ] {
         assert!(found.iter().any(|text| text.starts_with(expected)), "{expected}: {found:#?}");
     }
+    assert_eq!(
+        of(&examination, "rights"),
+        [
+            "Warning service account guard/secondmate-guard: it does not exist, so the rights of the bind guard are not checked"
+        ]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
