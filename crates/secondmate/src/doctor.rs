@@ -43,6 +43,10 @@ pub(crate) struct DoctorArgs {
     /// Service account whose permissions are checked [default: your own].
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = service_account)]
     service_account: Option<(String, String)>,
+    /// Service account of the bind guard, whose permissions are checked if the guard is registered [default: secondmate-guard in the
+    /// namespace of the guard's Service].
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = service_account)]
+    guard_service_account: Option<(String, String)>,
     /// Ignore pods that have been pending for less time.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "1m")]
     pending_for: Duration,
@@ -106,6 +110,7 @@ pub(crate) fn doctor(app: &App, args: &DoctorArgs) -> Result<ExitCode> {
             profiles,
             lease,
             service_account: args.service_account.clone(),
+            guard_account: args.guard_service_account.clone(),
             pending_for: args.pending_for,
             limits: LookLimits::default(),
             tenants: configuration.own.tenants.clone(),

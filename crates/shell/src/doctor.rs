@@ -6,17 +6,18 @@
 pub(crate) mod guard;
 mod leases;
 mod names;
+mod rights;
 mod server;
+#[cfg(test)]
+mod stub;
 mod tenants;
 
-use crate::access::{self, Subject};
 use crate::call::{CallError, Caller};
 use crate::connect::{self, ConnectError};
 use crate::dump::AtMost;
 use crate::holders::{self, Holder, Listed, Observed};
 use crate::lease::LeaseName;
-use crate::unserved::{self, LookLimits, Waiting, report};
-use crate::watch;
+use crate::unserved::{self, LookLimits, Waiting};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
@@ -36,6 +37,9 @@ const NAMED_MAX: usize = 3;
 /// Maximum number of pods or nodes that a finding lists in machine-readable output.
 const LISTED_MAX: usize = 1000;
 
+/// What findings about all of them call the pods that wait for a scheduler.
+const WAITING_PODS: &str = "pods that wait";
+
 /// What is examined.
 #[derive(Debug)]
 pub struct DoctorOptions {
@@ -47,6 +51,9 @@ pub struct DoctorOptions {
     pub lease: Option<LeaseName>,
     /// Namespace and name of the service account whose permissions are checked; `None`: those of the current user.
     pub service_account: Option<(String, String)>,
+    /// Namespace and name of the bind guard's service account; `None`: `secondmate-guard` in the namespace of the guard's Service. Its
+    /// permissions are checked if the guard is registered.
+    pub guard_account: Option<(String, String)>,
     /// Pods that have been waiting for less than this are not judged; whether any scheduler has tried them is judged after five times as
     /// long.
     pub pending_for: Duration,
@@ -159,17 +166,30 @@ async fn examination(options: DoctorOptions) -> Result<Examination, ConnectError
     let server = options.cluster.cluster_url.to_string();
     connect::check(&caller, &server).await?;
     let mut doctor = Doctor { options, caller, dated, ahead: Default::default(), findings: Vec::new() };
-    let kubernetes = doctor.server().await;
+    let version = doctor.server().await;
     doctor.rights().await;
     let guard = doctor.guard_before().await;
+    if let Some(registered) = &guard {
+        doctor.rights_of_guard(registered).await;
+    }
     let waiting = doctor.waiting().await;
     let seen = doctor.holders(waiting.as_ref()).await;
+    doctor.programs(version.as_ref(), seen.as_ref());
     if let Some(seen) = &seen {
         doctor.leases(seen, waiting.as_ref()).await;
-        if let Some(waiting) = &waiting {
-            doctor.names(seen, waiting).await;
-            doctor.untried(seen, waiting).await;
+    }
+    let (names, tried) = ("whether anybody serves their scheduler names", "whether anybody has tried them");
+    match (&seen, &waiting) {
+        (Some(seen), Some(waiting)) => {
+            let have_written = doctor.names(seen, waiting).await;
+            doctor.untried(seen, &have_written, waiting).await;
         }
+        (None, Some(_)) => {
+            doctor.not_judged(check::NAMES, WAITING_PODS, names, "the Leases");
+            doctor.not_judged(check::PODS, WAITING_PODS, tried, "the Leases");
+        }
+        // For the names, that has been told.
+        (_, None) => doctor.not_judged(check::PODS, WAITING_PODS, tried, "the pods"),
     }
     doctor.guard(guard, seen.as_ref()).await;
     doctor.tenants().await;
@@ -179,7 +199,7 @@ async fn examination(options: DoctorOptions) -> Result<Examination, ConnectError
     }
     let mut findings = doctor.findings;
     findings.sort_by_key(|finding| finding.severity);
-    Ok(Examination { server, kubernetes, checks, findings })
+    Ok(Examination { server, kubernetes: version.map(|version| version.git_version), checks, findings })
 }
 
 struct Doctor {
@@ -228,6 +248,12 @@ impl Doctor {
         self.found(Severity::Unknown, check, object, format!("it cannot be read: {error}"), remedy);
     }
 
+    /// Records that a question is open, as something cannot be read that another check has told of.
+    fn not_judged(&mut self, check: &'static str, object: impl Into<String>, question: &str, unread: &str) {
+        let problem = format!("{question} is not known, as {unread} cannot be read");
+        self.found(Severity::Unknown, check, object, problem, format!("ask again when {unread} can be read"));
+    }
+
     /// Records that a list was not read to its end.
     fn cut(&mut self, check: &'static str, object: impl Into<String>, at_most: AtMost, not_judged: &str) {
         let problem = format!("not all were looked at ({at_most}): {not_judged}");
@@ -240,51 +266,6 @@ impl Doctor {
         self.found(Severity::Unknown, check, object, problem, remedy);
     }
 
-    /// The permissions that the scheduler needs.
-    async fn rights(&mut self) {
-        let profiles = &self.options.profiles;
-        let needed = access::needed(profiles, &watch::watches(profiles), self.options.lease.as_ref());
-        let (subject, whose) = match &self.options.service_account {
-            Some((namespace, name)) => (
-                Subject::ServiceAccount { namespace: namespace.clone(), name: name.clone() },
-                format!("service account {namespace}/{name}"),
-            ),
-            None => (Subject::Own, "user of this kubeconfig".to_owned()),
-        };
-        // The current user need not be the scheduler.
-        let (severity, remedy) = match subject {
-            Subject::Own => (
-                Severity::Warning,
-                "ask about the scheduler's own rights by --service-account NAMESPACE/NAME; or grant it by RBAC",
-            ),
-            Subject::ServiceAccount { .. } => (
-                Severity::Fault,
-                "grant it by RBAC: apply the manifests of this version, or add it to the ClusterRole",
-            ),
-        };
-        // The scheduler runs without these.
-        let optional: BTreeSet<_> = report::rights().difference(&needed).cloned().collect();
-        for (severity, rights, without, remedy) in [
-            (severity, needed, "a scheduler that runs as this user does not start", remedy),
-            (
-                Severity::Warning,
-                optional,
-                "owners of pods whose scheduler name nobody serves are not told",
-                "grant it by RBAC, or ask secondmate doctor instead",
-            ),
-        ] {
-            match access::missing(&self.caller, &subject, &rights).await {
-                Ok(missing) => {
-                    for right in missing {
-                        let problem = format!("may not {right}: {without}");
-                        self.found(severity, check::RIGHTS, whose.clone(), problem, remedy);
-                    }
-                }
-                Err(error) => self.unknown(check::RIGHTS, whose.clone(), &error),
-            }
-        }
-    }
-
     /// Waiting pods, of all scheduler names.
     async fn waiting(&mut self) -> Option<BTreeMap<String, Vec<Waiting>>> {
         let at_most = AtMost::keep(self.options.limits.pods);
@@ -292,7 +273,7 @@ impl Doctor {
             Ok(waiting) => {
                 if waiting.cut {
                     let not_judged = "the others, and the names of their schedulers, are not judged";
-                    self.cut(check::NAMES, "pods that wait", at_most, not_judged);
+                    self.cut(check::NAMES, WAITING_PODS, at_most, not_judged);
                 }
                 Some(waiting.by_name)
             }

@@ -6,6 +6,7 @@ use crate::call::{Call, CallError, Caller};
 use crate::connect::{ConnectError, check, client};
 use crate::poll::{Asker, Failure};
 use crate::watch::{kinds, polls};
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use kube_client::Config;
@@ -21,7 +22,7 @@ use std::time::Duration;
 pub(crate) const PAGE_OBJECTS: u32 = 500;
 /// Maximum wait for a page.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(120);
-/// Maximum attempts for a page, and for a list whose pages have expired.
+/// Maximum attempts for a page or another answer, and for a list whose pages have expired.
 const TRIES_MAX: u32 = 5;
 /// Pause after the first failed attempt; it doubles each time.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -239,21 +240,25 @@ pub(crate) async fn paged<T>(
     }
 }
 
-/// Reads one page, retrying errors that may go away.
+/// Reads one page.
 async fn page(caller: &Caller, path: &str) -> Result<Page, CallError> {
+    let body = read_patiently(caller, path).await?;
+    serde_json::from_slice(&body).map_err(|error| CallError::Answered {
+        code: 200,
+        message: format!("the answer is no list: {error}"),
+        retry_after: None,
+    })
+}
+
+/// Reads something, retrying errors that may go away.
+pub(crate) async fn read_patiently(caller: &Caller, path: &str) -> Result<Bytes, CallError> {
     let call = Call::get(path.to_owned());
     let mut pause = PAUSE;
     let mut tries = 0;
     loop {
         tries += 1;
         let error = match caller.read(&call).await {
-            Ok(body) => {
-                return serde_json::from_slice(&body).map_err(|error| CallError::Answered {
-                    code: 200,
-                    message: format!("the answer is no list: {error}"),
-                    retry_after: None,
-                });
-            }
+            Ok(body) => return Ok(body),
             Err(error) => error,
         };
         let asked = match &error {

@@ -73,6 +73,40 @@ pub(crate) fn is_lease(lease: &LeaseName) -> bool {
     (lease.namespace.as_str(), lease.name.as_str()) == LEASE
 }
 
+/// The bind guard's Lease.
+pub(crate) fn lease() -> LeaseName {
+    let (namespace, name) = LEASE;
+    LeaseName { namespace: namespace.to_owned(), name: name.to_owned() }
+}
+
+/// The permissions that these watches, and looks at single pods, need: every guard's.
+pub(crate) fn to_decide(watches: &[watch::Watch]) -> BTreeSet<Permission> {
+    let mut needed = watch::to_watch(watches);
+    needed.insert(Permission::on("get", "", "pods", "", ""));
+    needed
+}
+
+/// The permissions that a guard needs to keep a certificate of its own.
+pub(crate) fn to_keep_certificate(namespace: &str, secret: &str, webhook: &str) -> [Permission; 5] {
+    let secrets = |verb, name| Permission::on(verb, "", "secrets", namespace, name);
+    let (group, resource) = ("admissionregistration.k8s.io", "validatingwebhookconfigurations");
+    let configuration = |verb| Permission::on(verb, group, resource, "", webhook);
+    [
+        secrets("create", ""),
+        secrets("get", secret),
+        secrets("update", secret),
+        configuration("get"),
+        configuration("update"),
+    ]
+}
+
+/// The permissions that a guard needs to make its Service lead to the deciding instance. Permission to delete is not among them: it is only
+/// used if the address family has changed.
+pub(crate) fn to_lead_service(namespace: &str, service: &str) -> [Permission; 3] {
+    [("create", ""), ("get", service), ("update", service)]
+        .map(|(verb, name)| Permission::on(verb, "discovery.k8s.io", "endpointslices", namespace, name))
+}
+
 /// How to run a guard.
 #[derive(Debug)]
 pub struct GuardOptions {
@@ -96,31 +130,21 @@ impl GuardOptions {
     /// The election of guards, with kube-scheduler's timing.
     #[must_use]
     pub fn election() -> ElectionConfig {
-        let (namespace, name) = LEASE;
-        let lease = LeaseName { namespace: namespace.to_owned(), name: name.to_owned() };
         // It serves no scheduler name.
-        ElectionConfig::new(lease, identity(), Claim::new::<&str>(&[], "guard"))
+        ElectionConfig::new(lease(), identity(), Claim::new::<&str>(&[], "guard"))
     }
 
     /// The permissions it needs.
     fn permissions(&self, watches: &[watch::Watch]) -> BTreeSet<Permission> {
-        let mut needed = watch::to_watch(watches);
-        needed.insert(Permission::on("get", "", "pods", "", ""));
+        let mut needed = to_decide(watches);
         if let Some(election) = &self.election {
             needed.extend(access::to_elect(&election.lease));
         }
         if let CertificateSource::Own { namespace, secret, webhook, .. } = &self.certificate {
-            needed.insert(Permission::on("create", "", "secrets", namespace, ""));
-            needed
-                .extend(["get", "update"].map(|verb| Permission::on(verb, "", "secrets", namespace, secret)));
-            let (group, resource) = ("admissionregistration.k8s.io", "validatingwebhookconfigurations");
-            needed.extend(["get", "update"].map(|verb| Permission::on(verb, group, resource, "", webhook)));
+            needed.extend(to_keep_certificate(namespace, secret, webhook));
         }
         if let Some(Endpoint { namespace, service, .. }) = &self.endpoint {
-            let on = |verb, name| Permission::on(verb, "discovery.k8s.io", "endpointslices", namespace, name);
-            needed.insert(on("create", ""));
-            // Permission to delete is not required: it is only used if the address family has changed.
-            needed.extend(["get", "update"].map(|verb| on(verb, service)));
+            needed.extend(to_lead_service(namespace, service));
         }
         needed
     }

@@ -2,8 +2,9 @@
 //!
 //! Whether a holder is alive is judged by renewals, never by comparing clocks.
 
-use crate::call::{Call, CallError, Caller};
-use crate::lease::{Claim, LEASE_LABEL, LeaseName, MAY_NOT_LIST_ANNOTATION};
+use crate::call::{CallError, Caller};
+use crate::dump::read_patiently;
+use crate::lease::{Claim, LEASE_LABEL, LeaseName, MAY_NOT_LIST_ANNOTATION, Program};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use serde::Deserialize;
@@ -13,6 +14,8 @@ use tokio::time::{Instant, sleep};
 
 /// Interval between two reads of the same Leases, to see whether they are renewed: a holder renews every two seconds by default.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(1);
+/// The name that kube-scheduler serves by default.
+const DEFAULT_SCHEDULER: &str = "default-scheduler";
 /// A Lease with a longer duration is not waited for.
 const LEASE_DURATION_MAX: Duration = Duration::from_secs(60);
 
@@ -25,6 +28,8 @@ pub(crate) struct Holder {
     pub names: Vec<String>,
     /// It has reported that it may not list what is needed to find names that nobody serves.
     pub may_not_list: bool,
+    /// The program that it runs, if its Lease says so.
+    pub program: Option<Program>,
 }
 
 impl Holder {
@@ -35,7 +40,16 @@ impl Holder {
             return self.names.iter().any(|name| name == scheduler_name);
         }
         self.lease.name == scheduler_name
-            || (is_kube_schedulers(&self.lease) && scheduler_name == "default-scheduler")
+            || (is_kube_schedulers(&self.lease) && scheduler_name == DEFAULT_SCHEDULER)
+    }
+
+    /// The scheduler names that it serves, as far as its Lease shows.
+    pub fn scheduler_names(&self) -> Vec<String> {
+        if !self.names.is_empty() {
+            return self.names.clone();
+        }
+        let name: &str = if is_kube_schedulers(&self.lease) { DEFAULT_SCHEDULER } else { &self.lease.name };
+        vec![name.to_owned()]
     }
 }
 
@@ -78,7 +92,7 @@ pub(crate) struct Term {
 type Held = BTreeMap<LeaseName, (Holder, Term)>;
 
 async fn held(caller: &Caller, listed: Listed) -> Result<Held, CallError> {
-    let body = caller.read(&Call::get(listed.path())).await?;
+    let body = read_patiently(caller, &listed.path()).await?;
     of_list(&body).map_err(|error| CallError::Lost(format!("no list: {error}")))
 }
 
@@ -113,7 +127,8 @@ fn read(lease: &Lease) -> Option<(Holder, Term)> {
     let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
     let duration = Duration::from_secs(seconds.unwrap_or_default());
     let renewed = spec.renew_time.as_ref().map(|time| time.0);
-    Some((Holder { lease: name, identity, names, may_not_list }, Term { renewed, duration }))
+    let program = Program::read(lease);
+    Some((Holder { lease: name, identity, names, may_not_list, program }, Term { renewed, duration }))
 }
 
 /// Holders whose Leases were observed for their duration. A holder that released or lost its Lease in the meantime is not included.
@@ -127,6 +142,9 @@ pub(crate) struct Observed {
 }
 
 /// Observes the Leases of these holders until all of them have been renewed, or have expired.
+///
+/// # Errors
+/// They cannot be listed, even when tried again.
 pub(crate) async fn observe(
     caller: &Caller,
     listed: Listed,
@@ -203,6 +221,7 @@ mod tests {
             identity: "host_1".to_owned(),
             names: names.iter().map(|name| (*name).to_owned()).collect(),
             may_not_list: false,
+            program: None,
         }
     }
 
@@ -217,7 +236,9 @@ mod tests {
             ("kube-system/kube-scheduler", &["other"], "default-scheduler", false),
             ("volcano-system/volcano", &[], "volcano", true),
         ] {
-            assert_eq!(holder(lease, names).serves(serves), expected, "{lease} {names:?} {serves}");
+            let holder = holder(lease, names);
+            assert_eq!(holder.serves(serves), expected, "{lease} {names:?} {serves}");
+            assert_eq!(holder.scheduler_names().iter().any(|name| name == serves), expected, "{holder:?}");
         }
     }
 

@@ -32,6 +32,7 @@ mod claim;
 mod credentials;
 mod election;
 mod name;
+mod program;
 mod term;
 #[cfg(test)]
 mod test_server;
@@ -46,4 +47,5 @@ pub use claim::{
 pub(crate) use credentials::{Credentials, are_read_once};
 pub use election::{Election, ElectionConfig, ElectionConfigError, ElectionEnd, ElectionHandle, WallClock};
 pub use name::{LeaseName, LeaseNameError, LeaseNameSources};
+pub(crate) use program::Program;
 pub use term::Term;

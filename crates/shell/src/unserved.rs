@@ -220,6 +220,9 @@ pub(crate) fn older_than(pods: &[Waiting], age: Duration, now: Timestamp) -> &[W
 pub(crate) struct Unserved {
     /// No event has been written in their names either; each with its pods that have waited long enough.
     pub by_name: BTreeMap<String, Vec<Waiting>>,
+    /// Events have been written in their names, so somebody serves them, or did so until lately; and they have pods that have waited long
+    /// enough.
+    pub have_written: BTreeSet<String>,
     /// Whether any event has been written is not known, because not all events were read.
     pub unknown: BTreeSet<String>,
 }
@@ -241,23 +244,28 @@ pub(crate) async fn unserved(
         .filter(|(name, old)| !old.is_empty() && !live.iter().any(|holder| holder.serves(name)))
         .map(|(name, old)| (name.clone(), old.to_vec()))
         .collect();
+    let mut have_written = BTreeSet::new();
     if by_name.len() <= limits.names {
         let names: Vec<String> = by_name.keys().cloned().collect();
         for name in names {
             if has_written(caller, &name).await? {
                 by_name.remove(&name);
+                have_written.insert(name);
             }
         }
-        return Ok(Unserved { by_name, unknown: BTreeSet::new() });
+        return Ok(Unserved { by_name, have_written, unknown: BTreeSet::new() });
     }
-    let written = sources(caller, AtMost::keep(limits.events)).await?;
-    for name in &written.kept {
-        by_name.remove(name);
+    let sources = sources(caller, AtMost::keep(limits.events)).await?;
+    for name in sources.kept {
+        if by_name.remove(&name).is_some() {
+            have_written.insert(name);
+        }
     }
-    if written.cut {
-        return Ok(Unserved { by_name: BTreeMap::new(), unknown: by_name.into_keys().collect() });
+    if sources.cut {
+        let unknown = by_name.into_keys().collect();
+        return Ok(Unserved { by_name: BTreeMap::new(), have_written, unknown });
     }
-    Ok(Unserved { by_name, unknown: BTreeSet::new() })
+    Ok(Unserved { by_name, have_written, unknown: BTreeSet::new() })
 }
 
 #[cfg(test)]

@@ -3,13 +3,18 @@
 //! The guard itself is not asked anything, and no bind is attempted: with the policy `Ignore`, the API server's answer to a bind does not
 //! show whether the guard approved it or was not reached. But the API server counts the latter.
 
-use super::{Doctor, Severity, check};
+mod calls;
+
+pub(crate) use calls::understood;
+
+use super::{Doctor, GuardsService, Severity, check};
 use crate::call::{Call, CallError};
 use crate::dump::percent_encoded;
 use crate::guard::certificate::{Facts, verify};
 use crate::holders::Observed;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use calls::Counted;
 use jiff::Timestamp;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -18,6 +23,8 @@ use std::time::Duration;
 
 /// A certificate is renewed in the last third of its life of 90 days, so one that expires this soon was not renewed.
 const RENEWED_BEFORE: Duration = Duration::from_secs(14 * 86400);
+/// What to do about the Secret if the guard is given its certificate in files: nothing keeps the Secret up to date any more.
+const LEFT_OVER: &str = "if the guard serves with files (--guard-tls-cert-file) that do not come from this Secret, delete it: it is left over";
 
 pub(super) use crate::guard::is_lease as is_guards;
 
@@ -96,17 +103,25 @@ impl ServiceSpec {
 /// What was found before the Leases were watched, which takes a while.
 pub(super) struct Before {
     configuration: Configuration,
-    /// By the webhook's name.
-    calls: Result<BTreeMap<String, Calls>, CallError>,
+    counted: Result<Counted, CallError>,
 }
 
-/// What one API server has counted since it started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Calls {
-    /// Binds that passed without an answer from the webhook.
-    unanswered: u64,
-    /// All binds that the webhook was to be asked about.
-    all: u64,
+impl Before {
+    /// The Service through which the API server is configured to reach the guard; `None`: it has a URL.
+    pub fn service(&self) -> Option<GuardsService> {
+        let mut services =
+            self.configuration.webhooks.iter().filter_map(|hook| hook.client_config.service.as_ref());
+        services.next().map(|Service { namespace, name }| GuardsService {
+            namespace: namespace.clone(),
+            name: name.clone(),
+        })
+    }
+
+    /// A registration, without anything that an API server has counted.
+    #[cfg(test)]
+    pub fn uncounted(configuration: Configuration) -> Self {
+        Self { configuration, counted: Ok(Counted::default()) }
+    }
 }
 
 impl Doctor {
@@ -126,12 +141,12 @@ impl Doctor {
                 return None;
             }
         };
-        Some(Before { configuration, calls: self.calls().await })
+        Some(Before { configuration, counted: self.counted().await })
     }
 
     pub(super) async fn guard(&mut self, before: Option<Before>, seen: Option<&Observed>) {
         let live = seen.is_some_and(|seen| seen.live.keys().any(|holder| is_guards(&holder.lease)));
-        let Some(Before { configuration, calls }) = before else {
+        let Some(Before { configuration, counted }) = before else {
             let unknown = self.findings.iter().any(|finding| finding.check == check::GUARD);
             if live && !unknown {
                 self.found(
@@ -144,21 +159,35 @@ impl Doctor {
             }
             return;
         };
+        let counted = self.counted_since(counted).await;
         let mut ready = false;
         for webhook in &configuration.webhooks {
             self.policy(webhook);
+            let leads = match self.service(webhook).await {
+                Some(service) => self.endpoints(&service).await,
+                None => false,
+            };
+            ready |= leads;
+            let is_answered = |(before, after): &(Counted, Counted)| after.is_answered(before, &webhook.name);
+            let works = live && leads && counted.as_ref().is_some_and(is_answered);
             let now = self.now();
             if self.authority(webhook, now) {
-                self.certificate(webhook, now).await;
+                self.certificate(webhook, now, works).await;
             }
-            if let Some(service) = self.service(webhook).await {
-                ready |= self.endpoints(&service).await;
+            if let Some((before, after)) = &counted {
+                self.reached(webhook, before, after);
             }
         }
-        if seen.is_some() && !live {
-            self.without_lease(ready);
+        match seen {
+            None => self.not_judged(
+                check::GUARD,
+                self.webhook(),
+                "whether a guard is there to decide",
+                "the Leases",
+            ),
+            Some(_) if !live => self.without_lease(ready),
+            Some(_) => {}
         }
-        self.reached(&configuration, calls).await;
     }
 
     /// No live process holds the guard's Lease. A guard that runs without leader election has no Lease, and is known only by its endpoint.
@@ -210,6 +239,7 @@ impl Doctor {
                 Err(error) => Err(fault(format!("the caBundle of {} cannot be used: {error}", webhook.name))),
                 Ok(facts) => {
                     lasts(&format!("the authority in the caBundle of {}", webhook.name), &facts, now)
+                        .map_err(unseen)
                 }
             },
         };
@@ -222,8 +252,8 @@ impl Doctor {
         }
     }
 
-    /// The certificate in the guard's Secret, as the API server will judge it.
-    async fn certificate(&mut self, webhook: &Webhook, now: Timestamp) {
+    /// The certificate in the guard's Secret, as the API server will judge it. If the guard works all the same, it serves with another one.
+    async fn certificate(&mut self, webhook: &Webhook, now: Timestamp, works: bool) {
         let namespace = match &webhook.client_config.service {
             Some(service) => &service.namespace,
             None => &self.options.guard.namespace,
@@ -252,30 +282,34 @@ impl Doctor {
             }
             Ok(facts)
         });
-        let told = match judged {
+        let renews = "see the guard's log: it renews the certificate by itself; or delete the Secret, so that it makes another one";
+        let (told, remedy) = match judged {
             Err(error) if error.is_about_the_name() => {
-                let problem = format!(
-                    "the API server asks {host}, which this certificate of the guard does not name: binds pass unseen"
-                );
-                let remedy = format!(
-                    "start the guard with --guard-name={host}, or mend the webhook's clientConfig"
-                );
-                self.found(Severity::Fault, check::GUARD, object, problem, remedy);
-                return;
+                let problem =
+                    format!("the API server asks {host}, which this certificate of the guard does not name");
+                let remedy =
+                    format!("start the guard with --guard-name={host}, or mend the webhook's clientConfig");
+                ((Severity::Fault, problem), remedy)
             }
-            Err(error) => Err((
-                Severity::Fault,
-                format!(
-                    "the API server does not accept this certificate of the guard, and binds pass unseen: {}",
-                    crate::call::chain(&error)
-                ),
-            )),
-            Ok(facts) => lasts("the guard's certificate", &facts, now),
+            Err(error) => {
+                let why = crate::call::chain(&error);
+                let problem = format!("the API server does not accept this certificate of the guard ({why})");
+                ((Severity::Fault, problem), renews.to_owned())
+            }
+            Ok(facts) => match lasts("the guard's certificate", &facts, now) {
+                Ok(()) => return,
+                Err(told) => (told, renews.to_owned()),
+            },
         };
-        if let Err((severity, problem)) = told {
-            let remedy = "see the guard's log: it renews the certificate by itself; or delete the Secret, so that it makes another one";
-            self.found(severity, check::GUARD, object, problem, remedy);
-        }
+        let ((severity, problem), remedy) = match told {
+            (Severity::Fault, problem) if works => {
+                let problem =
+                    format!("{problem}, but the guard answers the API server, so it serves with another one");
+                ((Severity::Warning, problem), format!("{LEFT_OVER}; otherwise {remedy}"))
+            }
+            told => (unseen(told), format!("{remedy}; {LEFT_OVER}")),
+        };
+        self.found(severity, check::GUARD, object, problem, remedy);
     }
 
     /// The Service through which the API server reaches the guard, if it can be determined: from its name, or from the address in a URL.
@@ -358,39 +392,28 @@ impl Doctor {
         false
     }
 
-    /// Whether the API server has received answers.
-    async fn reached(
-        &mut self,
-        configuration: &Configuration,
-        before: Result<BTreeMap<String, Calls>, CallError>,
-    ) {
-        let calls = match before {
-            Ok(before) => self.calls().await.map(|after| (before, after)),
+    /// What was counted before and is counted now.
+    async fn counted_since(&mut self, before: Result<Counted, CallError>) -> Option<(Counted, Counted)> {
+        let counted = match before {
+            Ok(before) => self.counted().await.map(|after| (before, after)),
             Err(error) => Err(error),
         };
-        let (before, after) = match calls {
-            Ok(calls) => calls,
-            Err(error) => {
-                return self.unknown(
-                    check::GUARD,
-                    "API server's count of unanswered calls (/metrics)",
-                    &error,
-                );
-            }
-        };
-        for webhook in &configuration.webhooks {
-            let of = |calls: &BTreeMap<String, Calls>| calls.get(&webhook.name).copied().unwrap_or_default();
-            if let Some((severity, problem)) = unanswered(of(&before), of(&after)) {
-                let remedy = "see whether the API server's machine reaches the guard's Service (network policy, host network), and secondmate_guard_connections_failed_total";
-                let object = format!("webhook {}", webhook.name);
-                self.found(severity, check::GUARD, object, problem, remedy);
-            }
+        let object = "API server's count of unanswered calls (/metrics)";
+        counted.map_err(|error| self.unknown(check::GUARD, object, &error)).ok()
+    }
+
+    /// Whether the API server has received answers.
+    fn reached(&mut self, webhook: &Webhook, before: &Counted, after: &Counted) {
+        if let Some((severity, problem)) = after.judged(before, &webhook.name) {
+            let remedy = "see whether the API server's machine reaches the guard's Service (network policy, host network), and secondmate_guard_connections_failed_total";
+            let object = format!("webhook {}", webhook.name);
+            self.found(severity, check::GUARD, object, problem, remedy);
         }
     }
 
-    async fn calls(&self) -> Result<BTreeMap<String, Calls>, CallError> {
+    async fn counted(&self) -> Result<Counted, CallError> {
         let body = self.caller.read(&Call::get("/metrics".to_owned())).await?;
-        Ok(count(&String::from_utf8_lossy(&body)))
+        Ok(Counted::read(&String::from_utf8_lossy(&body)))
     }
 }
 
@@ -405,15 +428,23 @@ fn lasts(what: &str, facts: &Facts, now: Timestamp) -> Result<(), (Severity, Str
     let soon = now.checked_add(RENEWED_BEFORE).unwrap_or(Timestamp::MAX);
     let (begin, end) = (at(facts.not_before), at(facts.not_after));
     if end < now {
-        return Err((Severity::Fault, format!("{what} has expired at {end}: binds pass unseen")));
+        return Err((Severity::Fault, format!("{what} has expired at {end}")));
     }
     if begin > now {
-        return Err((Severity::Fault, format!("{what} is not valid before {begin}: binds pass unseen")));
+        return Err((Severity::Fault, format!("{what} is not valid before {begin}")));
     }
     if end < soon {
         return Err((Severity::Warning, format!("{what} expires at {end}, and should have been renewed")));
     }
     Ok(())
+}
+
+/// Adds what follows from a fault of a certificate.
+fn unseen((severity, problem): (Severity, String)) -> (Severity, String) {
+    match severity {
+        Severity::Fault => (severity, format!("{problem}: binds pass unseen")),
+        Severity::Unknown | Severity::Warning => (severity, problem),
+    }
 }
 
 /// Whether a list of EndpointSlices has an endpoint that is not marked as unready.
@@ -443,95 +474,79 @@ fn leads_somewhere(list: &[u8]) -> bool {
     endpoints.any(|endpoint| endpoint.conditions.ready != Some(false))
 }
 
-/// What is read from an API server's metrics.
-pub(crate) fn understood(metrics: &str) -> String {
-    format!("{:?}", count(metrics))
-}
-
-/// What an API server's metrics say about validating webhooks, by name.
-fn count(metrics: &str) -> BTreeMap<String, Calls> {
-    let mut calls: BTreeMap<String, Calls> = BTreeMap::new();
-    for line in metrics.lines() {
-        let Some((family, rest)) = line.split_once('{') else { continue };
-        let Some((labels, value)) = rest.rsplit_once("} ") else { continue };
-        let label = |name: &str| {
-            labels
-                .split(',')
-                .find_map(|label| label.strip_prefix(name)?.strip_prefix("=\"")?.strip_suffix('"'))
-        };
-        if label("type") != Some("validating") {
-            continue;
-        }
-        let (Some(name), Ok(value)) = (label("name"), value.parse::<f64>()) else { continue };
-        let value = value as u64;
-        let of = calls.entry(name.to_owned()).or_default();
-        let sum = match family {
-            "apiserver_admission_webhook_fail_open_count" => &mut of.unanswered,
-            "apiserver_admission_webhook_request_total" => &mut of.all,
-            _ => continue,
-        };
-        *sum = sum.saturating_add(value);
-    }
-    calls
-}
-
-/// What follows from one API server's counts before and after the examination.
-fn unanswered(before: Calls, after: Calls) -> Option<(Severity, String)> {
-    let now = after.unanswered.saturating_sub(before.unanswered);
-    if now > 0 {
-        return Some((
-            Severity::Fault,
-            format!(
-                "the API server did not reach it for {now} binds during this examination: they passed unseen"
-            ),
-        ));
-    }
-    if after.unanswered > 0 && after.unanswered >= after.all {
-        return Some((
-            Severity::Fault,
-            format!(
-                "the API server has never been answered by it: {} binds passed unseen since it started",
-                after.unanswered
-            ),
-        ));
-    }
-    (after.unanswered > 0).then(|| {
-        (
-            Severity::Warning,
-            format!(
-                "the API server was not answered for {} of {} binds since it started; how many of them lately is not known",
-                after.unanswered, after.all
-            ),
-        )
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::stub;
     use super::*;
+    use crate::holders::Holder;
+    use crate::lease::LeaseName;
+    use serde_json::json;
+    use std::collections::BTreeSet;
 
-    #[test]
-    fn what_the_api_server_counted() {
-        let metrics = r#"# HELP apiserver_admission_webhook_fail_open_count [ALPHA] ...
-apiserver_admission_webhook_fail_open_count{name="guard.secondmate.dev",type="validating"} 3
-apiserver_admission_webhook_request_total{code="200",name="guard.secondmate.dev",operation="CREATE",rejected="false",type="validating"} 40
-apiserver_admission_webhook_request_total{code="500",name="guard.secondmate.dev",operation="CREATE",rejected="false",type="validating"} 3
-apiserver_admission_webhook_request_total{code="200",name="x",operation="CREATE",rejected="false",type="admit"} 7
-process_start_time_seconds 1.7e+09
-"#;
-        let calls = count(metrics);
-        assert_eq!(calls.get("guard.secondmate.dev"), Some(&Calls { unanswered: 3, all: 43 }));
-        assert_eq!(calls.len(), 1);
+    /// A certificate (PEM) of an authority of its own.
+    fn self_signed() -> String {
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+        let key = rcgen::KeyPair::generate().expect("a key");
+        params.self_signed(&key).expect("a certificate").pem()
     }
 
-    #[test]
-    fn what_follows_from_the_counts() {
-        let calls = |unanswered, all| Calls { unanswered, all };
-        let severity = |before, after| unanswered(before, after).map(|(severity, _)| severity);
-        assert_eq!(severity(calls(0, 0), calls(0, 9)), None);
-        assert_eq!(severity(calls(1, 9), calls(1, 10)), Some(Severity::Warning));
-        assert_eq!(severity(calls(1, 9), calls(2, 10)), Some(Severity::Fault));
-        assert_eq!(severity(calls(4, 4), calls(4, 4)), Some(Severity::Fault));
+    /// What is told of a Secret whose certificate is not from the authority that the API server was given, as severity and remedy.
+    /// `answered` is the number of binds that the API server has had an answer for, `missed` that of the others before and after.
+    async fn of_another_secret(is_live: bool, answered: u64, missed: [u64; 2]) -> (Severity, String) {
+        const NAME: &str = "guard.secondmate.dev";
+        let metrics = |missed: u64| {
+            format!(
+                "process_start_time_seconds 1\n\
+                 apiserver_admission_webhook_fail_open_count{{name=\"{NAME}\",type=\"validating\"}} {missed}\n\
+                 apiserver_admission_webhook_request_total{{name=\"{NAME}\",type=\"validating\"}} {}\n",
+                answered + missed
+            )
+        };
+        let configuration = json!({ "webhooks": [{ "name": NAME, "failurePolicy": "Ignore", "clientConfig": {
+            "caBundle": STANDARD.encode(self_signed()), "service": { "namespace": "ns", "name": "guard" },
+        } }] });
+        let configuration = serde_json::from_value(configuration).expect("a configuration");
+        let before = Before { configuration, counted: Ok(Counted::read(&metrics(missed[0]))) };
+        let after = metrics(missed[1]);
+        let secret = json!({ "data": { "tls.crt": STANDARD.encode(self_signed()) } }).to_string();
+        let slices = json!({ "items": [{ "endpoints": [{ "conditions": { "ready": true } }] }] }).to_string();
+        let mut doctor = stub::doctor(move |path, _| match path.rsplit('/').next() {
+            Some("metrics") => (200, after.clone()),
+            Some("secondmate-guard-tls") => (200, secret.clone()),
+            Some("endpointslices") => (200, slices.clone()),
+            _ => (404, String::new()),
+        });
+        let holder = Holder {
+            lease: LeaseName { namespace: "kube-system".to_owned(), name: "secondmate-guard".to_owned() },
+            identity: "host_1".to_owned(),
+            names: Vec::new(),
+            may_not_list: false,
+            program: None,
+        };
+        let times = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
+        let live = is_live.then_some((holder, times)).into_iter().collect();
+        doctor.guard(Some(before), Some(&Observed { live, dead: BTreeSet::new() })).await;
+        let of_secret =
+            doctor.findings.into_iter().filter(|found| found.object == "Secret ns/secondmate-guard-tls");
+        let [found] = <[_; 1]>::try_from(of_secret.collect::<Vec<_>>()).expect("one finding");
+        (found.severity, found.remedy)
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_the_guard_no_longer_uses_is_no_fault_while_the_guard_answers() {
+        let (severity, remedy) = of_another_secret(true, 40, [3, 3]).await;
+        assert_eq!(severity, Severity::Warning);
+        assert!(remedy.starts_with(LEFT_OVER), "{remedy}");
+        for (is_live, answered, missed, why) in [
+            (false, 40, [0, 0], "no guard holds the Lease"),
+            (true, 40, [0, 1], "it has missed one just now"),
+            (true, 0, [0, 0], "nothing shows that it answers"),
+        ] {
+            let (severity, remedy) = of_another_secret(is_live, answered, missed).await;
+            assert_eq!(severity, Severity::Fault, "{why}");
+            assert!(remedy.ends_with(LEFT_OVER), "{why}: {remedy}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Leases whose holder is gone, names that two live processes serve, and the clocks of Lease holders.
 
-use super::{Doctor, Severity, check, pods};
+use super::{Doctor, Severity, check, pods, some_of};
 use crate::call::{Call, CallError};
 use crate::dump::{percent_encoded, selector_value};
 use crate::holders::{Holder, Observed};
@@ -19,7 +19,7 @@ impl Doctor {
         for holder in &seen.dead {
             // The check of the guard reports on the guard's Lease.
             if !super::guard::is_guards(&holder.lease) {
-                self.points_nowhere(holder, waiting).await;
+                self.points_nowhere(holder, seen, waiting).await;
             }
         }
         for (holder, (renewed, seen)) in &seen.live {
@@ -68,22 +68,40 @@ impl Doctor {
     }
 
     /// The holder of a Lease has not renewed it for the length of its duration.
-    async fn points_nowhere(&mut self, holder: &Holder, waiting: Option<&BTreeMap<String, Vec<Waiting>>>) {
+    async fn points_nowhere(
+        &mut self,
+        holder: &Holder,
+        seen: &Observed,
+        waiting: Option<&BTreeMap<String, Vec<Waiting>>>,
+    ) {
         let Holder { lease, identity, .. } = holder;
         let where_it_is = self.pod_of(identity).await;
         let now = self.now();
-        let names = waiting.into_iter().flatten().filter(|(name, _)| holder.serves(name));
+        // After a restart with more or fewer names, a scheduler has another Lease than before.
+        let is_served = |name: &str| seen.live.keys().any(|other| other.serves(name));
+        let names = waiting.into_iter().flatten().filter(|(name, _)| holder.serves(name) && !is_served(name));
         let count: usize = names.map(|(_, pods)| older_than(pods, self.options.pending_for, now).len()).sum();
+        let (served, unserved): (Vec<String>, Vec<String>) =
+            holder.scheduler_names().into_iter().partition(|name| is_served(name));
         let problem = format!("its holder {identity} does not renew it{where_it_is}");
         let object = format!("Lease {lease}");
         let delete = format!("kubectl delete lease -n {} {}", lease.namespace, lease.name);
-        if count == 0 {
-            let remedy = format!("start the scheduler again, or, if it is not to come back, {delete}");
-            self.found(Severity::Warning, check::LEASES, object, problem, remedy);
-        } else {
+        let start = match served.as_slice() {
+            [] => "start the scheduler again".to_owned(),
+            names => {
+                format!("start the scheduler again, without the names that others serve ({})", some_of(names))
+            }
+        };
+        if count > 0 {
             let problem = format!("{problem}, and {} of its names wait", pods(count));
-            let remedy = "start the scheduler again, or see why it does not run";
+            let remedy = format!("{start}, or see why it does not run");
             self.found(Severity::Fault, check::LEASES, object, problem, remedy);
+        } else if unserved.is_empty() {
+            let problem = format!("{problem}; others serve its names ({})", some_of(&served));
+            self.found(Severity::Warning, check::LEASES, object, problem, delete);
+        } else {
+            let remedy = format!("{start}, or, if it is not to come back, {delete}");
+            self.found(Severity::Warning, check::LEASES, object, problem, remedy);
         }
     }
 

@@ -12,13 +12,20 @@ const UNTRIED_AFTER: u32 = 5;
 const MAY_BE_WAITING: &str = "; if one is running, it may still be waiting for its first lists, and takes no Lease before it has them: see /readyz?verbose of its pods";
 
 impl Doctor {
-    /// Scheduler names in pending pods that nobody serves.
-    pub(super) async fn names(&mut self, seen: &Observed, waiting: &BTreeMap<String, Vec<Waiting>>) {
+    /// Scheduler names in pending pods that nobody serves. Returns the names that no live Lease names, but in which events were written.
+    pub(super) async fn names(
+        &mut self,
+        seen: &Observed,
+        waiting: &BTreeMap<String, Vec<Waiting>>,
+    ) -> BTreeSet<String> {
         let live: BTreeSet<&Holder> = seen.live.keys().collect();
         let (age, limits) = (self.options.pending_for, self.options.limits);
         let judged = match unserved(&self.caller, waiting, &live, (age, self.now()), limits).await {
             Ok(judged) => judged,
-            Err(error) => return self.unknown(check::NAMES, "events", &error),
+            Err(error) => {
+                self.unknown(check::NAMES, "events", &error);
+                return BTreeSet::new();
+            }
         };
         if !judged.unknown.is_empty() {
             let names: Vec<String> = judged.unknown.iter().map(|name| format!("{name:?}")).collect();
@@ -43,12 +50,22 @@ impl Doctor {
             let object = format!("scheduler name {name:?}");
             self.found(Severity::Fault, check::NAMES, object, problem, remedy.clone()).about(&of_name);
         }
+        judged.have_written
     }
 
-    /// Pods whose scheduler name is served, but on which no scheduler has reported anything.
-    pub(super) async fn untried(&mut self, seen: &Observed, waiting: &BTreeMap<String, Vec<Waiting>>) {
+    /// Pods whose scheduler name is served, but on which no scheduler has reported anything. `have_written` are the names that no live Lease
+    /// names, but in which events were written.
+    pub(super) async fn untried(
+        &mut self,
+        seen: &Observed,
+        have_written: &BTreeSet<String>,
+        waiting: &BTreeMap<String, Vec<Waiting>>,
+    ) {
         for (name, of_name) in waiting {
-            let Some(holder) = seen.live.keys().find(|holder| holder.serves(name)) else { continue };
+            let holder = seen.live.keys().find(|holder| holder.serves(name));
+            if holder.is_none() && !have_written.contains(name) {
+                continue;
+            }
             let old = older_than(of_name, self.options.pending_for * UNTRIED_AFTER, self.now());
             let mut untried: Vec<Waiting> = old.iter().filter(|pod| !pod.tried).cloned().collect();
             if untried.is_empty() {
@@ -80,10 +97,13 @@ impl Doctor {
                 untried[0].since,
                 named(&untried)
             );
-            let remedy = format!(
-                "see the log of {}, which holds the Lease {}, and whether its queue has them (/debug/queue)",
-                holder.identity, holder.lease
-            );
+            let remedy = match holder {
+                Some(holder) => format!(
+                    "see the log of {}, which holds the Lease {}, and whether its queue has them (/debug/queue)",
+                    holder.identity, holder.lease
+                ),
+                None => "see whether the scheduler of this name still runs (no live Lease names it, and there are only events of it), and its log".to_owned(),
+            };
             let object = format!("scheduler name {name:?}");
             self.found(Severity::Fault, check::PODS, object, problem, remedy).about(&untried);
         }

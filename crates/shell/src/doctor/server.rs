@@ -1,8 +1,10 @@
-//! The API server: its version, and its clock.
+//! The API server: its clock and its version, and whether the programs that run follow that.
 
 use super::{Doctor, Severity, check};
 use crate::call::Call;
 use crate::connect;
+use crate::holders::{Holder, Observed};
+use crate::lease::Program;
 use jiff::{SignedDuration, Timestamp};
 use kube_client::Client;
 use secondmate_config::KUBERNETES_VERSION;
@@ -11,6 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// The oldest supported minor version of the API server (Kubernetes 1.x).
 const OLDEST_MINOR: u32 = 34;
+/// What to do about a program that is older than the API server.
+const UPGRADE: &str = "upgrade secondmate, or test it with this release before you rely on it";
 /// Smaller clock differences are not reported.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 
@@ -36,17 +40,38 @@ impl Dated {
     }
 }
 
+/// The API server's version.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Version {
+pub(super) struct Version {
     major: String,
     minor: String,
-    git_version: String,
+    /// As it reports it.
+    pub git_version: String,
+}
+
+impl Version {
+    /// The minor version of Kubernetes 1.x; `None` if it is not understood.
+    fn minor(&self) -> Option<u32> {
+        // Some builds report `36+`.
+        let digits: String = self.minor.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().ok().filter(|_| self.major == "1")
+    }
+}
+
+/// The minor version of a release, such as 37 of `1.37`.
+fn minor_of(release: &str) -> Option<u32> {
+    release.split_once('.')?.1.parse().ok()
+}
+
+/// The releases of API servers with which this program works.
+fn supported() -> String {
+    format!("1.{OLDEST_MINOR} to {KUBERNETES_VERSION} are supported")
 }
 
 impl Doctor {
     /// Checks version and clock; returns the version.
-    pub(super) async fn server(&mut self) -> Option<String> {
+    pub(super) async fn server(&mut self) -> Option<Version> {
         self.dated.take();
         let sent = Timestamp::now();
         let answer = self.caller.read(&Call::get("/version".to_owned())).await;
@@ -66,7 +91,7 @@ impl Doctor {
             Ok(body) => {
                 let version: Version = serde_json::from_slice(&body).unwrap_or_default();
                 self.version(&version);
-                Some(version.git_version)
+                Some(version)
             }
             Err(error) => {
                 self.unknown(check::VERSION, "API server", &error);
@@ -76,27 +101,48 @@ impl Doctor {
     }
 
     fn version(&mut self, version: &Version) {
-        let shown = &version.git_version;
-        let newest = KUBERNETES_VERSION.split_once('.').and_then(|(_, minor)| minor.parse::<u32>().ok());
-        let newest = newest.unwrap_or(OLDEST_MINOR);
-        let supported = format!("1.{OLDEST_MINOR} to 1.{newest} are supported");
-        // Some builds report `36+`.
-        let digits: String = version.minor.chars().take_while(char::is_ascii_digit).collect();
+        let (shown, supported) = (&version.git_version, supported());
         let object = "API server";
-        match digits.parse::<u32>() {
-            Ok(minor) if version.major == "1" && minor < OLDEST_MINOR => {
+        match version.minor() {
+            Some(minor) if minor < OLDEST_MINOR => {
                 let problem = format!("it is {shown}, which is too old: {supported}");
                 self.found(Severity::Fault, check::VERSION, object, problem, "upgrade the cluster");
             }
-            Ok(minor) if version.major == "1" && minor > newest => {
-                let problem = format!("it is {shown}, newer than what this scheduler follows: {supported}");
-                let remedy = "upgrade secondmate, or test it with this release before you rely on it";
-                self.found(Severity::Warning, check::VERSION, object, problem, remedy);
-            }
-            Ok(_) if version.major == "1" => {}
-            _ => {
+            Some(_) => {}
+            None => {
                 let problem = format!("its version is not understood: {shown:?}; {supported}");
                 self.found(Severity::Unknown, check::VERSION, object, problem, "see kubectl version");
+            }
+        }
+    }
+
+    /// Whether the programs that hold Leases follow the API server's release, and whether they are what this program is. If no Lease says
+    /// what its holder is, this program is compared with the API server in their place.
+    pub(super) fn programs(&mut self, version: Option<&Version>, seen: Option<&Observed>) {
+        let server = version.and_then(|version| Some((version.minor()?, &version.git_version)));
+        let newer_than = |release: &str| -> Option<String> {
+            let (minor, shown) = server?;
+            (minor > minor_of(release)?).then(|| shown.clone())
+        };
+        let live = seen.into_iter().flat_map(|seen| seen.live.keys());
+        let running: Vec<(&Holder, &Program)> =
+            live.filter_map(|holder| Some((holder, holder.program.as_ref()?))).collect();
+        if running.is_empty()
+            && let Some(shown) = newer_than(KUBERNETES_VERSION)
+        {
+            let problem = format!("it is {shown}, newer than what this scheduler follows: {}", supported());
+            self.found(Severity::Warning, check::VERSION, "API server", problem, UPGRADE);
+        }
+        let own = Program::own();
+        for (holder, program) in running {
+            let object = format!("{}, holder of the Lease {}", holder.identity, holder.lease);
+            if let Some(shown) = newer_than(&program.kubernetes) {
+                let problem = format!("it is {program}, and the API server is {shown}, which is newer");
+                self.found(Severity::Warning, check::VERSION, object, problem, UPGRADE);
+            } else if *program != own {
+                let problem = format!("it is {program}, and this is {own}, which may need other rights");
+                let remedy = format!("check its rights by the doctor of secondmate {}", program.version);
+                self.found(Severity::Warning, check::VERSION, object, problem, remedy);
             }
         }
     }
@@ -131,7 +177,68 @@ fn ahead(sent: Timestamp, received: Timestamp, date: Timestamp) -> Option<Signed
 
 #[cfg(test)]
 mod tests {
+    use super::super::stub;
     use super::*;
+    use crate::lease::LeaseName;
+    use std::collections::BTreeSet;
+
+    /// What is told of the holders of these Leases, each with the program that it says it is.
+    fn told_of(server: &str, holders: &[(&str, Option<Program>)]) -> Vec<String> {
+        let (major, minor) = server.split_once('.').expect("a release");
+        let version =
+            Version { major: major.to_owned(), minor: minor.to_owned(), git_version: format!("v{server}.0") };
+        let live = |(name, program): &(&str, Option<Program>)| {
+            let lease = LeaseName { namespace: "ns".to_owned(), name: (*name).to_owned() };
+            let holder = Holder {
+                lease,
+                identity: format!("host-of-{name}"),
+                names: Vec::new(),
+                may_not_list: false,
+                program: program.clone(),
+            };
+            (holder, (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH))
+        };
+        let seen = Observed { live: holders.iter().map(live).collect(), dead: BTreeSet::new() };
+        let mut doctor = stub::doctor(|_, _| (404, String::new()));
+        doctor.programs(Some(&version), Some(&seen));
+        doctor.findings.iter().map(|found| format!("{}: {}", found.object, found.problem)).collect()
+    }
+
+    #[tokio::test]
+    async fn the_programs_that_run_are_compared_with_the_api_server_and_with_this_one() {
+        let own = Program::own();
+        let newest = minor_of(KUBERNETES_VERSION).expect("1.x");
+        let of = |minor: u32| Some(Program { version: "0.0.9".to_owned(), kubernetes: format!("1.{minor}") });
+        let next = format!("1.{}", newest + 1);
+        let holders = [
+            ("behind", of(newest - 1)),
+            ("equal", Some(own.clone())),
+            ("following", of(newest + 1)),
+            ("silent", None),
+        ];
+        assert_eq!(
+            told_of(&next, &holders),
+            [
+                format!(
+                    "host-of-behind, holder of the Lease ns/behind: it is secondmate 0.0.9 (Kubernetes 1.{}), and the API server is v{next}.0, which is newer",
+                    newest - 1
+                ),
+                format!(
+                    "host-of-equal, holder of the Lease ns/equal: it is {own}, and the API server is v{next}.0, which is newer"
+                ),
+                format!(
+                    "host-of-following, holder of the Lease ns/following: it is secondmate 0.0.9 (Kubernetes {next}), and this is {own}, which may need other rights"
+                ),
+            ]
+        );
+        assert_eq!(told_of(KUBERNETES_VERSION, &[("equal", Some(own.clone()))]), Vec::<String>::new());
+        // kube-scheduler says nothing, and without anybody who does, this program is what may run.
+        assert_eq!(told_of(KUBERNETES_VERSION, &[("silent", None)]), Vec::<String>::new());
+        assert_eq!(
+            told_of(&next, &[("silent", None)]),
+            [format!("API server: it is v{next}.0, newer than what this scheduler follows: {}", supported())]
+        );
+    }
 
     #[test]
     fn a_clock_is_told_to_differ_only_where_it_must() {

@@ -5,7 +5,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use k8s_openapi::api::coordination::v1::Lease;
 
-use super::LeaseName;
+use super::program::VERSION_ANNOTATION;
+use super::{LeaseName, Program};
 
 /// Annotation of the Lease: the scheduler names that its holder serves, sorted and separated by commas.
 pub const SCHEDULER_NAMES_ANNOTATION: &str = "secondmate.dev/scheduler-names";
@@ -39,7 +40,7 @@ impl Claim {
         Self { scheduler_names, configuration: configuration.into() }
     }
 
-    /// Writes this process's claim into a Lease that it is acquiring.
+    /// Writes this process's claim into a Lease that it is acquiring or renewing, and which program it is.
     pub(super) fn write(&self, lease: &mut Lease, identity: &str, may_not_list: bool) {
         let annotations = lease.metadata.annotations.get_or_insert_default();
         annotations.insert(SCHEDULER_NAMES_ANNOTATION.to_owned(), self.scheduler_names.join(","));
@@ -50,6 +51,7 @@ impl Claim {
         } else {
             annotations.remove(MAY_NOT_LIST_ANNOTATION);
         }
+        Program::write(lease, identity);
         let (label, value) = LEASE_LABEL;
         lease.metadata.labels.get_or_insert_default().insert(label.to_owned(), value.to_owned());
     }
@@ -62,6 +64,7 @@ impl Claim {
                 CONFIGURATION_ANNOTATION,
                 HOLDER_ANNOTATION,
                 MAY_NOT_LIST_ANNOTATION,
+                VERSION_ANNOTATION,
             ] {
                 annotations.remove(name);
             }

@@ -83,6 +83,8 @@ async fn the_first_candidate_creates_the_lease_and_renews_it() {
     assert_eq!(annotations["secondmate.dev/scheduler-names"], "test");
     assert_eq!(annotations["secondmate.dev/configuration"], "0001");
     assert_eq!(annotations["secondmate.dev/holder"], "a");
+    let version = format!("{} {} a", env!("CARGO_PKG_VERSION"), secondmate_config::KUBERNETES_VERSION);
+    assert_eq!(annotations["secondmate.dev/version"], version);
     assert_eq!(lease.metadata.labels.expect("the label")["secondmate.dev/lease"], "scheduler");
     sleep(Duration::from_secs(120)).await;
     assert!(candidate.leads(), "renewed for two minutes");

@@ -18,6 +18,7 @@ fn doctor_options(sandbox: &Sandbox) -> DoctorOptions {
         profiles: vec![profile(NAME)],
         lease: Some(lease(NAME)),
         service_account: None,
+        guard_account: None,
         pending_for: Duration::ZERO,
         limits: LookLimits::default(),
         tenants: Vec::new(),
@@ -137,6 +138,42 @@ async fn a_version_that_is_not_supported_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scheduler_of_another_version_is_told_as_its_lease_shows_it() {
+    let sandbox = sandbox(1).await;
+    // Of the last one, the annotation is by the holder before it.
+    let older = "0.0.9 1.36";
+    for (name, version) in [
+        ("older", format!("{older} host_older")),
+        ("own", format!("{} {KUBERNETES_VERSION} host_own", env!("CARGO_PKG_VERSION"))),
+        ("taken", format!("{older} host_before")),
+    ] {
+        abandoned(&sandbox, name, &format!("host_{name}"));
+        let change = json!({
+            "metadata": { "annotations": { "secondmate.dev/version": version } },
+            "spec": { "leaseDurationSeconds": 4 },
+        });
+        sandbox.objects().merge("leases", "kube-system", name, "", &change).expect("a valid Lease");
+    }
+    let lists = || sandbox.history().count("list leases.coordination.k8s.io");
+    let before = lists();
+    let renewals = async {
+        until("the Leases are looked at", || lists() > before).await;
+        let renewed = json!({ "spec": { "renewTime": "2026-01-01T00:00:02.000000Z" } });
+        for name in ["older", "own", "taken"] {
+            sandbox.objects().merge("leases", "kube-system", name, "", &renewed).expect("a valid Lease");
+        }
+    };
+    let (examination, ()) = tokio::join!(examined(&sandbox), renewals);
+    assert_eq!(
+        of(&examination, "version"),
+        [format!(
+            "Warning host_older, holder of the Lease kube-system/older: it is secondmate 0.0.9 (Kubernetes 1.36), and the API server is {}, which is newer",
+            secondmate_sandbox::VERSION
+        )]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_that_nobody_serves_are_told_with_their_pods() {
     let sandbox = sandbox(1).await;
     let shell = try_start(elected(&sandbox, NAME)).await.expect("it starts");
@@ -144,13 +181,16 @@ async fn names_that_nobody_serves_are_told_with_their_pods() {
         sandbox.objects().create(pod_of("mte", &format!("typo-{number}"))).expect("a valid pod");
     }
     // Their schedulers take no Lease, but have written an event, one of them in the form used before events.k8s.io.
-    sandbox.objects().create(pod_of("without-lease", "tried")).expect("a valid pod");
-    sandbox.objects().create(pod_of("of-old", "tried-too")).expect("a valid pod");
+    let create = |scheduler: &str, name: &str| {
+        let pod = sandbox.objects().create(pod_of(scheduler, name)).expect("a valid pod");
+        pod["metadata"]["uid"].clone()
+    };
+    let (tried, tried_too) = (create("without-lease", "tried"), create("of-old", "tried-too"));
     let event = json!({
         "apiVersion": "v1", "kind": "Event",
         "metadata": { "name": "tried-too.1", "namespace": "default" },
         "source": { "component": "of-old" }, "reason": "FailedScheduling", "type": "Warning",
-        "involvedObject": { "kind": "Pod", "name": "tried-too", "namespace": "default" },
+        "involvedObject": { "kind": "Pod", "name": "tried-too", "namespace": "default", "uid": tried_too },
         "message": "0/1 nodes are available", "count": 1,
     });
     sandbox.objects().create(event).expect("a valid event");
@@ -159,7 +199,8 @@ async fn names_that_nobody_serves_are_told_with_their_pods() {
         "metadata": { "name": "tried.1", "namespace": "default" },
         "eventTime": "2026-01-01T00:00:00.000000Z", "reason": "FailedScheduling", "action": "Scheduling", "type": "Warning",
         "reportingController": "without-lease", "reportingInstance": "without-lease-1",
-        "regarding": { "kind": "Pod", "name": "tried", "namespace": "default" }, "note": "0/1 nodes are available",
+        "regarding": { "kind": "Pod", "name": "tried", "namespace": "default", "uid": tried },
+        "note": "0/1 nodes are available",
     });
     sandbox.objects().create(event).expect("a valid event");
     until("one of the two lives", || sandbox.objects().get("leases", "kube-system", NAME).is_some()).await;
@@ -236,6 +277,11 @@ async fn many_names_cost_one_list_of_events_and_what_it_does_not_show_is_unknown
             .objects()
             .create(pod_of(&format!("typo-{number:02}"), &format!("p-{number}")))
             .expect("a pod");
+    }
+    // The two names that somebody serves: their pods have been tried.
+    let tried = json!({ "status": { "conditions": [{ "type": "PodScheduled", "status": "False" }] } });
+    for name in ["p-0", "p-1"] {
+        sandbox.objects().merge("pods", "default", name, "status", &tried).expect("a valid status");
     }
     let event = |name: &str, by: Value| {
         let mut event = json!({
@@ -314,6 +360,44 @@ async fn leases_that_point_nowhere_are_told_and_are_a_fault_where_pods_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_that_points_nowhere_is_no_fault_where_others_serve_its_names() {
+    let sandbox = sandbox(1).await;
+    let shell = try_start(elected(&sandbox, NAME)).await.expect("it starts");
+    sandbox.objects().create(pod("huge", "100")).expect("a valid pod");
+    until("it is tried", || condition_of(&sandbox, "huge").is_some()).await;
+    abandoned(&sandbox, "before", "gone_1");
+    let served = async |names: &str| {
+        let names = json!({ "metadata": { "annotations": { "secondmate.dev/scheduler-names": names } } });
+        sandbox.objects().merge("leases", "kube-system", "before", "", &names).expect("a valid Lease");
+        let examination = examined(&sandbox).await;
+        let remedy = examination.findings.iter().find(|finding| finding.check == "leases");
+        (of(&examination, "leases"), remedy.expect("it is told").remedy.clone())
+    };
+    let (told, remedy) = served("mate").await;
+    assert_eq!(
+        told,
+        [
+            "Warning Lease kube-system/before: its holder gone_1 does not renew it, and there is no pod gone; others serve its names (mate)"
+        ]
+    );
+    assert_eq!(remedy, "kubectl delete lease -n kube-system before");
+    // The pod of the name that somebody serves does not count.
+    sandbox.objects().create(pod_of("other", "waits")).expect("a valid pod");
+    let (told, remedy) = served("mate,other").await;
+    assert_eq!(
+        told,
+        [
+            "Fault Lease kube-system/before: its holder gone_1 does not renew it, and there is no pod gone, and 1 pod of its names wait"
+        ]
+    );
+    assert!(
+        remedy.starts_with("start the scheduler again, without the names that others serve (mate)"),
+        "{remedy}"
+    );
+    shell.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_that_changes_hands_or_is_released_meanwhile_does_not_point_nowhere() {
     let sandbox = sandbox(1).await;
     // The process of the last one has its node's name, as on the host network.
@@ -365,15 +449,73 @@ async fn pods_that_nobody_has_tried_are_told() {
     shell.stop().await;
 }
 
+/// Of a scheduler that takes no Lease, there are only its events.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_that_nobody_has_tried_are_told_where_there_is_no_lease() {
+    let sandbox = sandbox(1).await;
+    let tried = sandbox.objects().create(pod_of("without-lease", "tried")).expect("a valid pod");
+    sandbox.objects().create(pod_of("without-lease", "untried")).expect("a valid pod");
+    let event = json!({
+        "apiVersion": "v1", "kind": "Event", "metadata": { "name": "tried.1", "namespace": "default" },
+        "source": { "component": "without-lease" }, "reason": "FailedScheduling", "type": "Warning",
+        "involvedObject": {
+            "kind": "Pod", "name": "tried", "namespace": "default", "uid": tried["metadata"]["uid"],
+        },
+        "message": "0/1 nodes are available",
+    });
+    sandbox.objects().create(event).expect("a valid event");
+    let examination = examined(&sandbox).await;
+    let [finding] = examination.findings.as_slice() else { panic!("{:#?}", examination.findings) };
+    assert_eq!((finding.severity, finding.check), (Severity::Fault, "pods"));
+    assert_eq!(finding.object, "scheduler name \"without-lease\"");
+    assert_eq!(finding.pods, ["default/untried"]);
+    assert!(finding.remedy.starts_with("see whether the scheduler of this name still runs"), "{finding:?}");
+
+    // If events cannot be listed, it is not known whether anybody serves the name.
+    sandbox.access().deny("list", "", "events", "");
+    let examination = examined(&sandbox).await;
+    let unknown = of(&examination, "names");
+    assert!(
+        unknown.len() == 1 && unknown[0].starts_with("Unknown events: it cannot be read: "),
+        "{unknown:?}"
+    );
+    assert_eq!(of(&examination, "pods"), Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_read_is_said_to_be_unknown() {
     let sandbox = sandbox(1).await;
-    sandbox.access().deny("list", "", "pods", "");
+    guard::register(&sandbox, "Ignore");
+    let unknown = async || {
+        let examination = examined(&sandbox).await;
+        ["names", "leases", "pods", "guard"].map(|check| {
+            let found = of(&examination, check);
+            found.iter().filter(|text| text.starts_with("Unknown ") && !text.contains("/metrics")).count()
+        })
+    };
+    assert_eq!(unknown().await, [0, 0, 0, 0]);
     sandbox.access().deny("list", "coordination.k8s.io", "leases", "");
+    assert_eq!(unknown().await, [1, 1, 1, 1]);
+    sandbox.access().deny("list", "", "pods", "");
+    assert_eq!(unknown().await, [1, 1, 1, 1]);
+    sandbox.access().allow_all();
+    sandbox.access().deny("list", "", "pods", "");
+    assert_eq!(unknown().await, [1, 0, 1, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leases_that_cannot_be_read_once_are_read_again() {
+    let sandbox = sandbox(1).await;
+    abandoned(&sandbox, "silent", "node-00000_1");
+    let longer = json!({ "spec": { "leaseDurationSeconds": 4 } });
+    sandbox.objects().merge("leases", "kube-system", "silent", "", &longer).expect("a valid Lease");
+    let target = Target::of(Verb::List, "leases");
+    let rule = sandbox.faults().inject(target, Fault::ServiceUnavailable, When::Every(3));
     let examination = examined(&sandbox).await;
-    let unknown =
-        |check: &str| of(&examination, check).iter().filter(|text| text.starts_with("Unknown ")).count();
-    assert_eq!((unknown("names"), unknown("leases")), (1, 1), "{:#?}", examination.findings);
+    assert!(sandbox.faults().strikes(rule) > 0, "or this shows nothing");
+    let findings: Vec<(Severity, &str)> =
+        examination.findings.iter().map(|finding| (finding.severity, finding.check)).collect();
+    assert_eq!(findings, [(Severity::Warning, "leases")], "{:#?}", examination.findings);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -396,7 +538,7 @@ async fn a_guard_that_decides_is_well_as_far_as_the_sandbox_tells() {
         .expect("a valid configuration");
     let examination = examined(&sandbox).await;
     let found = of(&examination, "guard");
-    let refused = "Fault Secret guard/secondmate-guard-tls: the API server does not accept this certificate of the guard, and binds pass unseen";
+    let refused = "Fault Secret guard/secondmate-guard-tls: the API server does not accept this certificate of the guard (";
     assert!(found.iter().any(|text| text.starts_with(refused)), "{found:#?}");
     service.stop().await;
 }
@@ -522,6 +664,12 @@ async fn a_guard_that_is_registered_and_not_there_is_told() {
     ] {
         assert!(found.iter().any(|text| text.starts_with(expected)), "{expected}: {found:#?}");
     }
+    assert_eq!(
+        of(&examination, "rights"),
+        [
+            "Warning service account guard/secondmate-guard: it does not exist, so the rights of the bind guard are not checked"
+        ]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
