@@ -107,7 +107,7 @@ impl Audit {
             Input::PodGone(PodWatch::Pending, uid) => {
                 self.pending.remove(uid);
             }
-            // It was bound, although the watch shows only its end.
+            // It may have been bound, although the watch shows only its end, and is never queued again.
             Input::PodGone(PodWatch::Assigned, uid) if matches!(stage(uid), Some(Stage::Sent(_))) => {
                 self.pending.remove(uid);
                 self.seen.insert(uid.clone());

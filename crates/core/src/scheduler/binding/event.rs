@@ -30,6 +30,9 @@ pub(in crate::scheduler) enum Event {
     NodeRead,
     /// The assigned watch shows the pod: here, or on another node.
     Seen { here: bool },
+    /// The assigned watch shows that the pod is gone, and has not shown it on its node: it may have been there, or it was deleted
+    /// before it was bound.
+    Ended,
     /// The pod is being deleted.
     Deleted,
     /// The pending watch no longer shows the pod: it was bound or deleted.

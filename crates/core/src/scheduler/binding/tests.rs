@@ -63,6 +63,7 @@ fn stages() -> Vec<Stage> {
         Stage::Sent(Sent::Awaited),
         Stage::Sent(Sent::Deleted),
         Stage::Sent(Sent::Seen),
+        Stage::Sent(Sent::Ended),
         unknown(Look::Asked),
         unknown(Look::At(at(101))),
         unknown(Look::At(at(100))),
@@ -101,6 +102,7 @@ fn events() -> Vec<Event> {
         Event::NodeRead,
         Event::Seen { here: true },
         Event::Seen { here: false },
+        Event::Ended,
         Event::Deleted,
         Event::LeftPending,
     ]
@@ -225,7 +227,7 @@ struct Books {
     placed: bool,
     /// Back in the queue, or parked.
     returned: bool,
-    /// The assigned watch or a look has shown the pod on a node.
+    /// The assigned watch or a look has shown the pod on a node, or the watch has shown its end.
     shown: bool,
     /// Outstanding answers.
     outstanding: BTreeSet<Awaited>,
@@ -269,7 +271,7 @@ impl Books {
     }
 
     /// An answer comes only if it was requested; a watch may show anything at any time.
-    fn may_happen(&mut self, event: &Event) -> bool {
+    fn may_happen(&mut self, event: &Event, stage: &Stage) -> bool {
         match event {
             Event::Written(_) => self.outstanding.remove(&Awaited::Write),
             Event::Answered(_) => self.outstanding.remove(&Awaited::Bind),
@@ -283,6 +285,12 @@ impl Books {
                 self.shown = true;
                 true
             }
+            // Until the binding is sent, this tells nothing.
+            Event::Ended if matches!(stage, Stage::Sent(_)) => {
+                self.shown = true;
+                true
+            }
+            Event::Ended => false,
             _ => true,
         }
     }
@@ -321,7 +329,7 @@ fn follow(step: Step, mut books: Books, seen: &mut BTreeSet<(String, Books)>, ov
             assert_eq!(stage.holds_room(), !(books.freed || books.shown), "{stage:?}: {books:?}");
             for event in events() {
                 let mut books = books.clone();
-                if books.may_happen(&event) {
+                if books.may_happen(&event, &stage) {
                     follow(super::step(stage.clone(), event, &TIMES), books, seen, over);
                 }
             }
