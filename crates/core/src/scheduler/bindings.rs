@@ -21,6 +21,8 @@ pub(super) struct Binding {
     pub node: Atom,
     /// The node's object as of the choice.
     pub chosen: Option<Arc<Node>>,
+    /// The number of changes of the cache: pods with a greater [arrival](crate::cache::Cache::arrival) have come since the choice.
+    pub chosen_at: u64,
     pub profile: Arc<Profile>,
     pub state: CycleState,
     /// PreBind or Bind, while it is running.
