@@ -5,8 +5,8 @@
 //!
 //! If it is nearly full and another party has bound a pod to it within the last second or two, they go first: our pod waits until
 //! it is quiet there or its time is up, and gives way if the room is taken meanwhile. How long it has to be quiet depends on the
-//! pod, so that two schedulers that yield to each other do not continue at the same moment. A pod for which room was made does
-//! not wait.
+//! pod, so that two schedulers that yield to each other do not continue at the same moment. A pod for which room was made on the
+//! node does not wait there, not even if its nomination has ended because an earlier binding was refused.
 //!
 //! Then, if others have bound pods recently on any node, the node's pods are read once more, and our pod gives way if the read
 //! shows that the room is taken. One read serves all pods that wait to be bound to the node. If it fails, the pods are bound as
@@ -94,7 +94,8 @@ impl Scheduler {
         {
             return Room::Enough;
         }
-        let is_promised = pod.nominated_node_name.as_ref() == Some(node);
+        let is_promised =
+            pod.nominated_node_name.as_ref() == Some(node) || self.loops.made_room_on(node, &pod.uid);
         match self.reads.quiet_at(node, pod) {
             Some(quiet_at) if quiet_at > now && !is_promised => Room::Contended { quiet_at },
             _ => Room::Scarce,
