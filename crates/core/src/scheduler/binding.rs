@@ -59,8 +59,9 @@ pub(super) enum Held {
     /// Another party is binding pods to the node, and little room is left there: waits until that is over, or until the time is
     /// up.
     Yielding { by: Binders, since: Timestamp, look_at: Timestamp },
-    /// The node's pods are being read, since others may have bound some that the watch has not shown yet.
-    Reading { by: Binders },
+    /// The node's pods are being read, since others may have bound some that the watch has not shown yet. A read that was requested
+    /// earlier than `since` does not count.
+    Reading { by: Binders, since: Timestamp },
 }
 
 /// Stages after the binding was sent.
@@ -259,7 +260,7 @@ impl Held {
             (Self::Yielding { by, since, look_at }, Event::Due) if look_at <= now => {
                 ask_room(AskRoom { by, before: Before::Yielded { since } }, Actions::new())
             }
-            (Self::Reading { by }, Event::NodeRead) => {
+            (Self::Reading { by, since }, Event::NodeRead { requested }) if since <= requested => {
                 ask_room(AskRoom { by, before: Before::Read }, Actions::new())
             }
             (held @ (Self::Yielding { .. } | Self::Reading { .. }), Event::Preempted(by)) => {

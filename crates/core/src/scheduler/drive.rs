@@ -121,7 +121,7 @@ impl Scheduler {
                 });
             }
             Action::Look => self.effects.push(Effect::Verify { pod: Arc::clone(&binding.pod) }),
-            Action::ReadNode => self.read_node(&binding.node),
+            Action::ReadNode => self.read_node(&binding.node, now),
             Action::Placed => self.placed(binding, now),
             Action::FreeRoom => *freed = self.cache.forget(&binding.pod.uid).ok().flatten(),
             Action::AnnounceRoom { but_itself } => {

@@ -57,7 +57,7 @@ fn stages() -> Vec<Stage> {
         Stage::Held(Held::Waiting { plugin: 1, deadline: at(100) }),
         Stage::Held(Held::Yielding { by: Binders::All, since: at(98), look_at: at(100) }),
         Stage::Held(Held::Yielding { by: Binders::All, since: at(98), look_at: at(101) }),
-        Stage::Held(Held::Reading { by: Binders::All }),
+        Stage::Held(Held::Reading { by: Binders::All, since: at(100) }),
         Stage::TakenBack(None),
         Stage::TakenBack(Some(Cause::Told(Status::error("no room")))),
         Stage::Sent(Sent::Awaited),
@@ -99,7 +99,8 @@ fn events() -> Vec<Event> {
         Event::Looked(Sight::Here(pod())),
         Event::Looked(Sight::Elsewhere(pod())),
         Event::Looked(Sight::Unbound),
-        Event::NodeRead,
+        Event::NodeRead { requested: at(99) },
+        Event::NodeRead { requested: at(100) },
         Event::Seen { here: true },
         Event::Seen { here: false },
         Event::Ended,
@@ -280,7 +281,10 @@ impl Books {
                 self.sent &= *sight != Sight::Unbound;
                 self.outstanding.remove(&Awaited::Look)
             }
-            Event::NodeRead => self.outstanding.remove(&Awaited::Read),
+            // If the read was requested earlier, another one follows.
+            Event::NodeRead { requested } => {
+                *requested < TIMES.now || self.outstanding.remove(&Awaited::Read)
+            }
             Event::Seen { .. } => {
                 self.shown = true;
                 true
