@@ -299,7 +299,7 @@ impl Scheduler {
         }
     }
 
-    /// Checks that all deadlines that have passed were handled.
+    /// Checks that all deadlines that have passed were handled, after a step that has left none to the next one.
     pub(super) fn audit_deadlines(&mut self, now: Timestamp) {
         let Some(audit) = &mut self.audit else { return };
         if let Some(uid) = self.bindings.due(now).first() {

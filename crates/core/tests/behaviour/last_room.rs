@@ -58,6 +58,28 @@ fn each_pod_of_others_there_makes_it_wait_on_but_not_longer_than_is_configured()
     assert_eq!(cluster.effects(), ["bind p to n1"]);
 }
 
+/// What is sent has to wait for its turn, while more may become known.
+#[test]
+fn pods_whose_wait_is_over_are_bound_a_few_at_a_time() {
+    let mut cluster = Cluster::beside_others(false, LONGEST);
+    for number in 0..18 {
+        cluster.node(&format!("n{number} cpu=1"));
+        cluster.assigned(&format!("f{number} cpu=100m node=n{number} scheduler=other"));
+        cluster.pending(&format!("p{number} cpu=500m"));
+        assert!(cluster.step().contains(" -> n"));
+    }
+    assert_eq!(cluster.effects(), Vec::<String>::new());
+    cluster.wait(3.0);
+    for expected in [4, 4, 4, 4, 2] {
+        assert!(cluster.core.next_wakeup().is_some_and(|at| at <= cluster.now), "some are left");
+        assert_eq!(cluster.step(), "-");
+        let effects = cluster.effects();
+        assert!(effects.iter().all(|line| line.starts_with("bind p")), "{effects:?}");
+        assert_eq!(effects.len(), expected);
+    }
+    assert_eq!((cluster.step(), cluster.effects()), ("-".to_owned(), Vec::new()));
+}
+
 #[test]
 fn it_gives_way_where_the_room_is_taken_meanwhile() {
     let mut cluster = yielding(true, "p cpu=500m");
