@@ -37,6 +37,8 @@ pub enum CacheError {
 struct PodState {
     pod: Arc<Pod>,
     assumed: bool,
+    /// See [`Cache::arrival`].
+    arrival: u64,
 }
 
 impl PodState {
@@ -137,6 +139,13 @@ impl Cache {
         self.pods.get(uid).is_some_and(|s| !s.assumed)
     }
 
+    /// When the pod came to its node, as a number for comparison with other pods: it grows with each pod that comes, and stays the
+    /// same when the pod changes or is confirmed there.
+    #[must_use]
+    pub fn arrival(&self, uid: &Uid) -> Option<u64> {
+        self.pods.get(uid).map(|s| s.arrival)
+    }
+
     /// A node object.
     #[must_use]
     pub fn node(&self, name: &Atom) -> Option<&Arc<Node>> {
@@ -171,7 +180,7 @@ impl Cache {
         if self.pods.contains_key(&pod.uid) {
             return Err(CacheError::Known(pod.uid.clone()));
         }
-        self.put(pod, true);
+        self.put(pod, true, None);
         Ok(())
     }
 
@@ -195,11 +204,13 @@ impl Cache {
             Some(state) if Some(state.node()) == pod.node_name.as_ref() => Added::Confirmed,
             Some(_) => Added::Elsewhere,
         };
+        let here = self.pods.get(&pod.uid).filter(|state| Some(state.node()) == pod.node_name.as_ref());
+        let arrival = here.map(|state| state.arrival);
         if outcome != Added::New {
             // Subtract what the old object added, which may differ from what the new one adds.
             self.take(&pod.uid);
         }
-        self.put(pod, false);
+        self.put(pod, false, arrival);
         outcome
     }
 
@@ -211,7 +222,8 @@ impl Cache {
         self.take(uid).ok_or_else(|| CacheError::Unknown(uid.clone()))
     }
 
-    fn put(&mut self, pod: Arc<Pod>, assumed: bool) {
+    /// Places a pod on its `node_name`; it comes there now, unless it did earlier.
+    fn put(&mut self, pod: Arc<Pod>, assumed: bool, arrival: Option<u64>) {
         self.touched.note(&pod.uid);
         let name = pod.node_name.clone().expect("a pod that is placed names its node");
         self.nodes.entry(name.clone()).or_insert_with(|| Entry {
@@ -222,7 +234,8 @@ impl Cache {
         });
         self.change(&name, |info| info.add_pod(Arc::clone(&pod)));
         self.assumed += usize::from(assumed);
-        self.pods.insert(pod.uid.clone(), PodState { pod, assumed });
+        let arrival = arrival.unwrap_or(self.generation);
+        self.pods.insert(pod.uid.clone(), PodState { pod, assumed, arrival });
     }
 
     fn take(&mut self, uid: &Uid) -> Option<Arc<Pod>> {

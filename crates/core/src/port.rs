@@ -336,7 +336,8 @@ pub enum Observation {
     RoomTaken {
         /// Profile.
         profile: Atom,
-        /// Whether a pod of another scheduler is on the node; otherwise the node itself has shrunk.
+        /// Whether a pod of another scheduler has come to the node since it was chosen; otherwise the node itself has shrunk, or
+        /// pods that were there have grown.
         foreign: bool,
     },
 }

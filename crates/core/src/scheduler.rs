@@ -250,11 +250,13 @@ impl Scheduler {
         self.run_plugin_commands(now);
         let (queue, cx) = self.queue_at(now);
         queue.tick(cx);
-        self.tick_bindings(now);
+        let none_is_left = self.tick_bindings(now);
         self.tick_reads(now);
         self.tick_postponed(now);
         self.asked.tick(now);
-        self.audit_deadlines(now);
+        if none_is_left {
+            self.audit_deadlines(now);
+        }
         let report = self.next_pod(now).map(|pod| self.try_pod(pod, now));
         // What plugins decided about waiting pods while this one was tried.
         self.run_plugin_commands(now);

@@ -20,6 +20,7 @@ use secondmate_model::objects::ApiResource;
 use secondmate_model::{Atom, Uid, wire};
 use secondmate_telemetry::Metrics;
 use serde::Deserialize;
+use std::cmp::Reverse;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -193,14 +194,17 @@ impl Rejections {
     }
 }
 
-/// Pods on a node that were bound by other schedulers: how many there are, and the names of some, most recent first.
+/// Pods on a node that were bound by other schedulers: how many there are, and the names of some, those that came last first.
 fn others_on(scheduler: &Scheduler, node: &Atom) -> (usize, Vec<String>) {
-    let Some(info) = scheduler.cache().node_info(node) else { return (0, Vec::new()) };
+    let cache = scheduler.cache();
+    let Some(info) = cache.node_info(node) else { return (0, Vec::new()) };
     let is_other = |name: &Atom| !scheduler.profiles().contains_key(name);
-    let others = info.pods().iter().filter(|pod| is_other(&pod.scheduler_name));
-    let named = others.clone().rev().take(NAMED_MAX);
+    // The node's own list is in no particular order.
+    let mut others: Vec<_> = info.pods().iter().filter(|pod| is_other(&pod.scheduler_name)).collect();
+    others.sort_by_key(|pod| Reverse(cache.arrival(&pod.uid)));
+    let named = others.iter().take(NAMED_MAX);
     let named = named.map(|pod| format!("{} ({})", pod.full_name(), pod.scheduler_name)).collect();
-    (others.count(), named)
+    (others.len(), named)
 }
 
 fn note(node: &Atom, pod: &Failed, (count, named): &(usize, Vec<String>)) -> String {
@@ -232,7 +236,11 @@ mod tests {
     use http_body_util::StreamBody;
     use hyper::body::{Bytes, Frame};
     use kube_client::client::Body;
+    use secondmate_core::SchedulerConfig;
+    use secondmate_core::port::PodWatch;
     use secondmate_framework::Parity;
+    use secondmate_model::{Node, Pod, Timestamp};
+    use serde_json::json;
     use std::collections::VecDeque;
     use std::convert::Infallible;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -282,6 +290,32 @@ mod tests {
         let looks = rejections(Client::new(service, "default"), &Metrics::new()).run();
         assert!(timeout(Duration::from_secs(600), looks).await.is_err(), "it looks for ever");
         lists.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn the_pods_of_others_that_came_last_are_named() {
+        let mut scheduler = Scheduler::new(SchedulerConfig::default(), Vec::new());
+        let now = Timestamp::from_secs(1000);
+        let wire: wire::Node =
+            serde_json::from_value(json!({"metadata": {"name": "n1", "uid": "n1"}})).expect("a node");
+        scheduler.apply(Input::Node(Arc::new(Node::new(&wire).expect("it compiles"))), now);
+        let mut show = |name: &str, version: &str| {
+            let wire: wire::Pod = serde_json::from_value(json!({
+                "metadata": {"name": name, "namespace": "shop", "uid": name, "resourceVersion": version},
+                "spec": {"schedulerName": "next-door", "nodeName": "n1", "containers": []},
+            }))
+            .expect("a pod");
+            let pod = Arc::new(Pod::new(&wire).expect("it compiles"));
+            scheduler.apply(Input::Pod(PodWatch::Assigned, pod), now);
+        };
+        for name in ["a", "b", "c", "d", "e"] {
+            show(name, "1");
+        }
+        // The kubelet has written the status of one, and another one is gone.
+        show("a", "2");
+        scheduler.apply(Input::PodGone(PodWatch::Assigned, Uid::from("b")), now);
+        let names = ["shop/e (next-door)", "shop/d (next-door)", "shop/c (next-door)"].map(str::to_owned);
+        assert_eq!(others_on(&scheduler, &Atom::new("n1")), (4, names.to_vec()));
     }
 
     #[tokio::test(start_paused = true)]

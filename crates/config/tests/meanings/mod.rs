@@ -168,8 +168,8 @@ const MEANINGS: &[(&str, &str)] = &[
     (
         "yieldLastRoom",
         "How long a pod waits at most before it is bound to a nearly full node while other schedulers bind pods to that node: it is bound, or \
-         gives way, once nobody else has bound a pod there for a second or two. 0s: it does not wait. A pod for which pods were evicted never \
-         waits",
+         gives way, once nobody else has bound a pod there for a second or two. 0s: it does not wait. A pod for which pods were evicted from the \
+         node does not wait there",
     ),
     (
         "tenants",

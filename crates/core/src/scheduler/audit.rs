@@ -107,7 +107,7 @@ impl Audit {
             Input::PodGone(PodWatch::Pending, uid) => {
                 self.pending.remove(uid);
             }
-            // It was bound, although the watch shows only its end.
+            // It may have been bound, although the watch shows only its end, and is never queued again.
             Input::PodGone(PodWatch::Assigned, uid) if matches!(stage(uid), Some(Stage::Sent(_))) => {
                 self.pending.remove(uid);
                 self.seen.insert(uid.clone());
@@ -299,7 +299,7 @@ impl Scheduler {
         }
     }
 
-    /// Checks that all deadlines that have passed were handled.
+    /// Checks that all deadlines that have passed were handled, after a step that has left none to the next one.
     pub(super) fn audit_deadlines(&mut self, now: Timestamp) {
         let Some(audit) = &mut self.audit else { return };
         if let Some(uid) = self.bindings.due(now).first() {

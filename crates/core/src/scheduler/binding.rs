@@ -59,8 +59,9 @@ pub(super) enum Held {
     /// Another party is binding pods to the node, and little room is left there: waits until that is over, or until the time is
     /// up.
     Yielding { by: Binders, since: Timestamp, look_at: Timestamp },
-    /// The node's pods are being read, since others may have bound some that the watch has not shown yet.
-    Reading { by: Binders },
+    /// The node's pods are being read, since others may have bound some that the watch has not shown yet. A read that was requested
+    /// earlier than `since` does not count.
+    Reading { by: Binders, since: Timestamp },
 }
 
 /// Stages after the binding was sent.
@@ -72,6 +73,9 @@ pub(super) enum Sent {
     Deleted,
     /// The answer is awaited, but the assigned watch has shown the pod on its node.
     Seen,
+    /// The answer is awaited, but the pod is gone, and only the answer can tell whether it was bound before: its room has already
+    /// been freed.
+    Ended,
     /// It is not known whether the binding was carried out.
     Unknown { message: String, look: Look, unless_bound: UnlessBound },
     /// Bound, but not yet seen on its node; the pod is looked at if that takes too long.
@@ -179,7 +183,9 @@ impl Stage {
             Self::Held(Held::Yielding { look_at, .. }) => WayOut::Deadline(*look_at),
             Self::Held(Held::Writing { .. }) | Self::TakenBack(_) => WayOut::Answer(Awaited::Write),
             Self::Held(Held::Reading { .. }) => WayOut::Answer(Awaited::Read),
-            Self::Sent(Sent::Awaited | Sent::Deleted | Sent::Seen) => WayOut::Answer(Awaited::Bind),
+            Self::Sent(Sent::Awaited | Sent::Deleted | Sent::Seen | Sent::Ended) => {
+                WayOut::Answer(Awaited::Bind)
+            }
             Self::Sent(Sent::Unknown { look: Look::Asked, .. }) => WayOut::Answer(Awaited::Look),
             Self::Sent(Sent::Unknown { look: Look::At(time), .. }) => WayOut::Deadline(*time),
             Self::Sent(Sent::Bound { look_at, .. }) => WayOut::Deadline(*look_at),
@@ -205,7 +211,7 @@ impl Stage {
         match self {
             Self::Held(_) => true,
             Self::TakenBack(_) => false,
-            Self::Sent(sent) => !matches!(sent, Sent::Deleted | Sent::Seen),
+            Self::Sent(sent) => !matches!(sent, Sent::Deleted | Sent::Seen | Sent::Ended),
         }
     }
 }
@@ -254,7 +260,7 @@ impl Held {
             (Self::Yielding { by, since, look_at }, Event::Due) if look_at <= now => {
                 ask_room(AskRoom { by, before: Before::Yielded { since } }, Actions::new())
             }
-            (Self::Reading { by }, Event::NodeRead) => {
+            (Self::Reading { by, since }, Event::NodeRead { requested }) if since <= requested => {
                 ask_room(AskRoom { by, before: Before::Read }, Actions::new())
             }
             (held @ (Self::Yielding { .. } | Self::Reading { .. }), Event::Preempted(by)) => {
@@ -291,11 +297,16 @@ impl Sent {
         let now = times.now;
         match (self, event) {
             (sent, Event::Seen { here: false }) => overtaken(sent.running(), false),
-            (Self::Awaited | Self::Deleted | Self::Seen, Event::Seen { here: true }) => {
+            (Self::Awaited | Self::Deleted | Self::Seen | Self::Ended, Event::Seen { here: true }) => {
                 rest(Stage::Sent(Self::Seen))
             }
             (Self::Unknown { .. }, Event::Seen { here: true }) => (Next::Over, placed()),
             (Self::Bound { .. }, Event::Seen { here: true }) => (Next::Over, Actions::new()),
+
+            (Self::Awaited | Self::Deleted | Self::Ended, Event::Ended) => rest(Stage::Sent(Self::Ended)),
+            // Nobody can find out any more.
+            (Self::Unknown { .. }, Event::Ended) => (Next::Over, not_placed(None)),
+            (Self::Bound { .. }, Event::Ended) => (Next::Over, Actions::new()),
 
             (Self::Awaited, Event::Deleted) => {
                 // The room is free from now on; the call in progress will be refused.
@@ -309,6 +320,7 @@ impl Sent {
             }
             // Seen on its node: whatever the answer says, it was bound.
             (Self::Seen, Event::Answered(_)) => (Next::Over, placed()),
+            (Self::Ended, Event::Answered(outcome)) => (Next::Over, answered_at_the_end(outcome)),
 
             (Self::Unknown { message, look: Look::At(time), unless_bound }, Event::Due) if time <= now => {
                 let unknown = Self::Unknown { message, look: Look::Asked, unless_bound };
@@ -444,8 +456,27 @@ fn answered(outcome: BindOutcome, times: &Times) -> Step {
     }
 }
 
+/// The answer to a binding of a pod that is gone: the pod was bound before only if the answer says so.
+fn answered_at_the_end(outcome: BindOutcome) -> Actions {
+    match outcome {
+        BindOutcome::Bound => placed(),
+        BindOutcome::NotSent => not_placed(None),
+        BindOutcome::Refused { code, .. } => not_placed(Some(Observation::BindRefused { code })),
+        BindOutcome::Unknown { .. } | BindOutcome::ExtenderFailed { .. } => {
+            not_placed(Some(Observation::BindUnknown))
+        }
+    }
+}
+
 fn placed() -> Actions {
     smallvec![Action::EndPoint(Code::Success), Action::Placed]
+}
+
+/// The pod is gone, and it was not bound as far as is known.
+fn not_placed(observed: Option<Observation>) -> Actions {
+    let mut actions: Actions = observed.map(Action::Observe).into_iter().collect();
+    actions.extend([Action::EndPoint(Code::Error), Action::Unreserve]);
+    actions
 }
 
 /// Another party has bound the pod.

@@ -21,6 +21,8 @@ pub(super) struct Binding {
     pub node: Atom,
     /// The node's object as of the choice.
     pub chosen: Option<Arc<Node>>,
+    /// The number of changes of the cache: pods with a greater [arrival](crate::cache::Cache::arrival) have come since the choice.
+    pub chosen_at: u64,
     pub profile: Arc<Profile>,
     pub state: CycleState,
     /// PreBind or Bind, while it is running.
@@ -102,6 +104,9 @@ struct Resting {
     stage: Stage,
 }
 
+/// Maximum number of bindings whose time has come that one step carries on. Each may be sent by that, and the more are sent together,
+/// the longer the last one waits for its turn on the basis of what is known now. The others follow with the next steps.
+pub(super) const DUE_AT_ONCE: usize = 4;
 /// Maximum number of bindings waiting in PreBind that are asked at once when an object changes.
 pub(super) const ASKED_AT_ONCE: usize = 64;
 /// If more are waiting, they are asked later, by this much for each of them: as an answer takes some microseconds, most of the
@@ -226,9 +231,10 @@ impl Bindings {
         deadline.into_iter().chain(self.asks.as_ref().map(|asks| asks.at)).min()
     }
 
-    /// Bindings whose deadline has passed, earliest first.
+    /// Bindings whose deadline has passed, earliest first: no more than [`DUE_AT_ONCE`].
     pub fn due(&self, now: Timestamp) -> Vec<Uid> {
-        self.index.deadlines.iter().take_while(|(at, _)| *at <= now).map(|(_, uid)| uid.clone()).collect()
+        let due = self.index.deadlines.iter().take_while(|(at, _)| *at <= now);
+        due.take(DUE_AT_ONCE).map(|(_, uid)| uid.clone()).collect()
     }
 
     /// Bindings in which a waiting PreBind plugin satisfies `hears`, by profile and plugin.

@@ -3,7 +3,7 @@
 use super::binding::{
     self, Action, Ask, BindCall, Binders, Cause, Event, Next, PreBindAnswer, Sight, Stage, Step, Times,
 };
-use super::bindings::Binding;
+use super::bindings::{Binding, DUE_AT_ONCE};
 use super::{Scheduler, plain_context};
 use crate::port::{Effect, EventType, Observation, Verified};
 use secondmate_cycle::panics::ask_at;
@@ -121,7 +121,7 @@ impl Scheduler {
                 });
             }
             Action::Look => self.effects.push(Effect::Verify { pod: Arc::clone(&binding.pod) }),
-            Action::ReadNode => self.read_node(&binding.node),
+            Action::ReadNode => self.read_node(&binding.node, now),
             Action::Placed => self.placed(binding, now),
             Action::FreeRoom => *freed = self.cache.forget(&binding.pod.uid).ok().flatten(),
             Action::AnnounceRoom { but_itself } => {
@@ -205,13 +205,15 @@ impl Scheduler {
         }
     }
 
-    /// Handles deadlines that have passed.
-    pub(super) fn tick_bindings(&mut self, now: Timestamp) {
+    /// Handles deadlines that have passed; returns whether these were all, as far as is known.
+    pub(super) fn tick_bindings(&mut self, now: Timestamp) -> bool {
         let concerned = self.bindings.take_asks(&self.profiles, now);
         self.objects_changed_for(&concerned, now);
-        for uid in self.bindings.due(now) {
-            self.binding_event(&uid, Event::Due, now);
+        let due = self.bindings.due(now);
+        for uid in &due {
+            self.binding_event(uid, Event::Due, now);
         }
+        due.len() < DUE_AT_ONCE
     }
 
     /// The result of a look at the pod.

@@ -115,7 +115,7 @@ impl Scheduler {
                 // node, and have finished, before the binding is answered.
                 let uid = pod.uid.clone();
                 self.lingering.insert(pod);
-                if self.bindings.stage(&uid) == Some(&Stage::Sent(Sent::Seen)) {
+                if matches!(self.bindings.stage(&uid), Some(Stage::Sent(Sent::Seen | Sent::Ended))) {
                     self.lingering.seen(&uid);
                 }
             } else {
@@ -256,16 +256,20 @@ impl Scheduler {
         self.ask_waiting(EventResource::AssignedPod, now);
     }
 
-    /// The watch shows the end of a pod that it has not shown before. If the pod was being bound, it was on its node, and no look
-    /// that was requested earlier may bring it back.
+    /// The watch shows the end of a pod that it has not shown before. If the pod was being bound, it may have been on its node, so
+    /// no look that was requested earlier may bring it back. Whether it was there is certain only if its end names the node: the
+    /// shell also reports pods in this way that were deleted before they were bound.
     fn ended_unseen(&mut self, uid: &Uid, node: Option<&Atom>, now: Timestamp) {
         let Some(binding) = self.bindings.get(uid).filter(|_| self.is_sent(uid)) else { return };
-        let here = node.is_none_or(|node| *node == binding.node);
+        let event = node.map_or(Event::Ended, |node| Event::Seen { here: *node == binding.node });
+        let (pod, node) = (Arc::clone(&binding.pod), node.unwrap_or(&binding.node).clone());
         self.was_on_a_node(uid);
-        self.binding_event(uid, Event::Seen { here }, now);
-        if !self.bindings.contains(uid) {
-            self.queue.remove(uid);
-        }
+        self.binding_event(uid, event, now);
+        // Neither a binding in progress nor its answer needs the entry.
+        self.queue.remove(uid);
+        // Its kubelet may have rejected it.
+        self.loops.bound(&pod, Some(&node), now);
+        self.preempts_no_more(uid, now);
         self.victim_leaving(uid, now);
         if let Ok(Some(pod)) = self.cache.forget(uid) {
             self.note_event(changes::ASSIGNED_POD_DELETE.label);

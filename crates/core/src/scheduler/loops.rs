@@ -234,6 +234,11 @@ impl Loops {
         self.by_preemptor.insert(preemptor.clone(), history);
     }
 
+    /// Whether the last pods that were evicted for the pod were on this node, though it may have lost the room since.
+    pub fn made_room_on(&self, node: &Atom, preemptor: &Uid) -> bool {
+        self.by_preemptor.get(preemptor).is_some_and(|history| history.node == *node)
+    }
+
     /// A pod came to the node; `foreign` means that another scheduler put it there.
     pub fn arrived(&mut self, pod: &Pod, node: &Atom, foreign: bool) {
         // The kubelet may have seen it before the watch shows it to us.

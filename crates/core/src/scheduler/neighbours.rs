@@ -10,7 +10,7 @@ use super::{Scheduler, plain_context};
 use crate::port::{Effect, Observation};
 use secondmate_cycle::evaluation::{still_admitted, still_fits};
 use secondmate_framework::{Code, Status};
-use secondmate_model::{Atom, Timestamp};
+use secondmate_model::{Atom, Pod, Timestamp};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -66,7 +66,10 @@ impl Scheduler {
             return Err((status, None));
         }
         let why = status.message();
-        let foreign = info.pods().iter().any(|p| !self.profiles.contains_key(&p.scheduler_name));
+        let has_come =
+            |pod: &Pod| self.cache.arrival(&pod.uid).is_some_and(|arrival| arrival > binding.chosen_at);
+        let foreign =
+            info.pods().iter().any(|p| !self.profiles.contains_key(&p.scheduler_name) && has_come(p));
         let message = if foreign {
             format!("another scheduler took the room on node {node:?} before the pod was bound to it: {why}")
         } else {

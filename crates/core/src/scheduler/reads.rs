@@ -5,12 +5,13 @@
 //!
 //! If it is nearly full and another party has bound a pod to it within the last second or two, they go first: our pod waits until
 //! it is quiet there or its time is up, and gives way if the room is taken meanwhile. How long it has to be quiet depends on the
-//! pod, so that two schedulers that yield to each other do not continue at the same moment. A pod for which room was made does
-//! not wait.
+//! pod, so that two schedulers that yield to each other do not continue at the same moment. A pod for which room was made on the
+//! node does not wait there, not even if its nomination has ended because an earlier binding was refused.
 //!
 //! Then, if others have bound pods recently on any node, the node's pods are read once more, and our pod gives way if the read
-//! shows that the room is taken. One read serves all pods that wait to be bound to the node. If it fails, the pods are bound as
-//! if there had been no read.
+//! shows that the room is taken. One read serves all pods that were waiting to be bound to the node when it was requested. For
+//! those that came later, its answer may be older than their choice, so another read follows it: a pod waits for two at most. If a
+//! read fails, the pods that waited for it are bound as if there had been no read.
 //!
 //! Pods found by a read count as if the watch had shown them, so the next attempt knows about them. The watch may never show such
 //! a pod, if it goes away while the watch is interrupted: it counts until the watch has reported on it, and only for a limited
@@ -22,7 +23,8 @@ use crate::port::{Effect, Observation};
 use rustc_hash::FxHasher;
 use secondmate_model::resources::ResourceKey;
 use secondmate_model::{Atom, NodeInfo, Pod, Timestamp, Uid};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,8 +42,8 @@ const COUNTS_UNSEEN_FOR: Duration = Duration::from_secs(60);
 /// Reads in progress, and their results.
 #[derive(Debug, Default)]
 pub(super) struct Reads {
-    /// Nodes whose pods are being read: at most as many as there are bindings waiting for that.
-    on_the_way: BTreeSet<Atom>,
+    /// Nodes whose pods are being read, and when that was requested: at most as many as there are bindings waiting for that.
+    on_the_way: BTreeMap<Atom, Timestamp>,
     /// Pods that a read has found and the watch has not shown yet, each with the time until which it counts.
     found: BTreeMap<Uid, Timestamp>,
     /// When a pod that another party had bound was last seen on a node.
@@ -94,25 +96,25 @@ impl Scheduler {
         {
             return Room::Enough;
         }
-        let is_promised = pod.nominated_node_name.as_ref() == Some(node);
+        let is_promised =
+            pod.nominated_node_name.as_ref() == Some(node) || self.loops.made_room_on(node, &pod.uid);
         match self.reads.quiet_at(node, pod) {
             Some(quiet_at) if quiet_at > now && !is_promised => Room::Contended { quiet_at },
             _ => Room::Scarce,
         }
     }
 
-    /// Requests a read of the node's pods, unless one is already in progress.
-    pub(super) fn read_node(&mut self, node: &Atom) {
-        if self.reads.on_the_way.insert(node.clone()) {
+    /// Requests a read of the node's pods, unless one is already in progress: in that case, the next is requested after it.
+    pub(super) fn read_node(&mut self, node: &Atom, now: Timestamp) {
+        if let Entry::Vacant(read) = self.reads.on_the_way.entry(node.clone()) {
+            read.insert(now);
             self.effects.push(Effect::ReadNode { node: node.clone() });
         }
     }
 
     /// The current pods of a node: those of ours that no longer fit give way, the others are bound.
     pub(super) fn node_read(&mut self, node: &Atom, pods: Result<Vec<Arc<Pod>>, String>, now: Timestamp) {
-        if !self.reads.on_the_way.remove(node) {
-            return;
-        }
+        let Some(requested) = self.reads.on_the_way.remove(node) else { return };
         let before = self.waiting_for_read(node);
         let mut result = "nothing_new";
         match pods {
@@ -144,7 +146,11 @@ impl Scheduler {
         let averted = before.iter().filter(is_averted).count();
         self.effects.push(Effect::Observed(Observation::NodeRead { result, averted }));
         for uid in waiting {
-            self.binding_event(&uid, Event::NodeRead, now);
+            self.binding_event(&uid, Event::NodeRead { requested }, now);
+        }
+        // They came after the request.
+        if !self.waiting_for_read(node).is_empty() {
+            self.read_node(node, now);
         }
     }
 

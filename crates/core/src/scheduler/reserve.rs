@@ -56,6 +56,7 @@ impl Scheduler {
             pod: Arc::clone(pod),
             node: node.clone(),
             chosen: self.snapshot.node(node).map(|info| Arc::clone(info.node())),
+            chosen_at: self.cache.changes(),
             profile: Arc::clone(profile),
             state,
             running: None,

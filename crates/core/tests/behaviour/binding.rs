@@ -210,6 +210,59 @@ fn a_pod_whose_end_alone_the_watch_shows_is_not_brought_back_by_an_earlier_look(
     assert_eq!((cluster.place("p"), cluster.step()), ("-".to_owned(), "-".to_owned()));
 }
 
+/// The shell reports a pod that was pending and is gone as gone from both watches. If it was deleted before it was bound, nobody is
+/// told that it was assigned.
+#[test]
+fn a_pod_that_is_gone_before_its_binding_is_answered_was_bound_only_if_the_answer_says_so() {
+    let assigned =
+        ["observed Scheduled attempts=1", "event p Scheduled: Successfully assigned default/p to n1"];
+    for (outcome, expected) in [
+        (BindOutcome::Bound, &assigned[..]),
+        (refused(404, "not found"), &["observed BindRefused { code: 404 }"]),
+        (refused(409, "being deleted"), &["observed BindRefused { code: 409 }"]),
+        (unknown(), &["observed BindUnknown"]),
+        (BindOutcome::NotSent, &[]),
+    ] {
+        let mut cluster = sent(&["A"]);
+        cluster.script.calls();
+        cluster.gone(PodWatch::Pending, "p");
+        cluster.gone(PodWatch::Assigned, "p");
+        assert_eq!(bound_and_seen(&cluster), (1, 0, 0), "its room is free");
+        assert_eq!(cluster.all_effects(), Vec::<String>::new());
+        cluster.answer("p", outcome.clone());
+        assert_eq!(cluster.all_effects(), expected, "{outcome:?}");
+        let is_undone = cluster.script.calls().contains(&"unreserve A/p".to_owned());
+        assert_eq!(is_undone, outcome != BindOutcome::Bound, "{outcome:?}");
+        assert_eq!(bound_and_seen(&cluster), (0, 0, 0), "{outcome:?}");
+        assert_eq!((cluster.place("p"), cluster.step()), ("-".to_owned(), "-".to_owned()), "{outcome:?}");
+    }
+    // The same if it is already known that nobody knows.
+    let mut cluster = sent(&[]);
+    cluster.answer("p", unknown());
+    cluster.all_effects();
+    cluster.gone(PodWatch::Pending, "p");
+    cluster.gone(PodWatch::Assigned, "p");
+    assert_eq!((bound_and_seen(&cluster), cluster.all_effects()), ((0, 0, 0), Vec::new()));
+    cluster.apply(Input::Verified(uid("p"), Verified::Gone));
+    assert_eq!((bound_and_seen(&cluster), cluster.all_effects()), ((0, 0, 0), Vec::new()));
+}
+
+/// The watches are not ordered relative to each other.
+#[test]
+fn a_pod_whose_end_is_seen_before_it_leaves_the_pending_watch_is_not_queued_again() {
+    for outcome in [BindOutcome::Bound, refused(404, "not found")] {
+        let mut cluster = sent(&[]);
+        cluster.gone(PodWatch::Assigned, "p");
+        assert_eq!((cluster.place("p").as_str(), bound_and_seen(&cluster)), ("-", (1, 0, 0)));
+        cluster.pending("p cpu=500m rv=2 deleting");
+        cluster.answer("p", outcome.clone());
+        assert_eq!((cluster.place("p").as_str(), bound_and_seen(&cluster)), ("-", (0, 0, 0)), "{outcome:?}");
+        cluster.pending("p cpu=500m rv=3 deleting");
+        cluster.gone(PodWatch::Pending, "p");
+        assert_eq!((cluster.place("p"), cluster.step()), ("-".to_owned(), "-".to_owned()), "{outcome:?}");
+    }
+}
+
 #[test]
 fn a_binding_that_nobody_confirms_is_looked_at_and_not_believed_for_ever() {
     let mut cluster = sent(&[]);

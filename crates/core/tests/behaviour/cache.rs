@@ -56,6 +56,31 @@ fn a_pod_that_was_bound_elsewhere_moves() {
 }
 
 #[test]
+fn pods_are_told_apart_by_when_they_came_to_their_node() {
+    let mut cache = Cache::new();
+    cache.set_node(node("n1"));
+    cache.assume(pod("assumed node=n1")).expect("unknown so far");
+    for name in ["first", "second", "third"] {
+        cache.add(pod(&format!("{name} node=n1")));
+    }
+    let arrivals = |cache: &Cache| {
+        let mut pods = ["third", "assumed", "first", "second"];
+        pods.sort_by_key(|name| cache.arrival(&uid(name)));
+        pods
+    };
+    assert_eq!(arrivals(&cache), ["assumed", "first", "second", "third"]);
+    // What happens to a pod on its node changes nothing, nor does one that leaves.
+    cache.add(pod("first node=n1 label=b"));
+    cache.add(pod("assumed node=n1"));
+    cache.add(pod("other node=n1"));
+    cache.remove(&uid("other")).expect("it is there");
+    assert_eq!(arrivals(&cache), ["assumed", "first", "second", "third"]);
+    cache.add(pod("first node=n2"));
+    assert_eq!(arrivals(&cache), ["assumed", "second", "third", "first"]);
+    assert_eq!(cache.arrival(&uid("other")), None);
+}
+
+#[test]
 fn a_node_that_only_pods_name_is_in_no_snapshot() {
     let (mut cache, mut snapshot) = (Cache::new(), Snapshot::default());
     assert_eq!(cache.add(pod("early node=n1 cpu=300m")), Added::New);

@@ -1,7 +1,7 @@
 //! A pod waits before it is bound to a nearly full node while another party is binding pods to it.
 
 use crate::fixture::{Cluster, uid};
-use secondmate_core::port::PodWatch;
+use secondmate_core::port::{BindOutcome, PodWatch};
 use std::time::Duration;
 
 const LONGEST: Duration = Duration::from_secs(5);
@@ -58,6 +58,28 @@ fn each_pod_of_others_there_makes_it_wait_on_but_not_longer_than_is_configured()
     assert_eq!(cluster.effects(), ["bind p to n1"]);
 }
 
+/// What is sent has to wait for its turn, while more may become known.
+#[test]
+fn pods_whose_wait_is_over_are_bound_a_few_at_a_time() {
+    let mut cluster = Cluster::beside_others(false, LONGEST);
+    for number in 0..18 {
+        cluster.node(&format!("n{number} cpu=1"));
+        cluster.assigned(&format!("f{number} cpu=100m node=n{number} scheduler=other"));
+        cluster.pending(&format!("p{number} cpu=500m"));
+        assert!(cluster.step().contains(" -> n"));
+    }
+    assert_eq!(cluster.effects(), Vec::<String>::new());
+    cluster.wait(3.0);
+    for expected in [4, 4, 4, 4, 2] {
+        assert!(cluster.core.next_wakeup().is_some_and(|at| at <= cluster.now), "some are left");
+        assert_eq!(cluster.step(), "-");
+        let effects = cluster.effects();
+        assert!(effects.iter().all(|line| line.starts_with("bind p")), "{effects:?}");
+        assert_eq!(effects.len(), expected);
+    }
+    assert_eq!((cluster.step(), cluster.effects()), ("-".to_owned(), Vec::new()));
+}
+
 #[test]
 fn it_gives_way_where_the_room_is_taken_meanwhile() {
     let mut cluster = yielding(true, "p cpu=500m");
@@ -91,6 +113,29 @@ fn a_pod_for_which_room_was_made_does_not_wait() {
     cluster.pending("p cpu=500m nominated=n1");
     assert_eq!(cluster.step(), "p -> n1");
     assert_eq!(cluster.effects(), ["bind p to n1"]);
+}
+
+#[test]
+fn a_pod_for_which_pods_were_evicted_does_not_wait_there_after_a_refusal_either() {
+    let mut cluster = Cluster::beside_others(false, LONGEST);
+    cluster.node("n1 cpu=1");
+    cluster.assigned("v cpu=1 node=n1");
+    cluster.pending("p cpu=500m priority=9");
+    assert_eq!(cluster.step(), "p: unschedulable");
+    assert!(cluster.effects().contains(&"evict v for p".to_owned()));
+    cluster.evicted("p", "v", Ok(()));
+    cluster.gone(PodWatch::Assigned, "v");
+    for number in 0..2 {
+        cluster.wait(10.0);
+        cluster.assigned(&format!("f{number} cpu=100m node=n1 scheduler=other"));
+        cluster.effects();
+        assert_eq!(cluster.step(), "p -> n1");
+        assert_eq!(cluster.effects(), ["bind p to n1"], "attempt {number}");
+        // The first refusal ends its nomination.
+        cluster.answer("p", BindOutcome::Refused { code: 403, message: "no room".to_owned() });
+        let ends = cluster.effects().iter().any(|line| line.ends_with(" nominated=-"));
+        assert_eq!(ends, number == 0);
+    }
 }
 
 #[test]

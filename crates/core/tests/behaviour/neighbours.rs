@@ -92,6 +92,34 @@ fn the_room_is_looked_at_once_more_before_the_binding_is_sent() {
 }
 
 #[test]
+fn another_scheduler_is_blamed_only_if_a_pod_of_its_has_come_since_the_node_was_chosen() {
+    for (comes, foreign) in [(false, false), (true, true)] {
+        let mut cluster = Cluster::new(&["A"]);
+        cluster.node("n1 cpu=1");
+        cluster.assigned("daemon cpu=100m node=n1 scheduler=default-scheduler");
+        cluster.assigned("ours cpu=100m node=n1");
+        cluster.script.lines().permit.insert("A/p".to_owned(), (Status::wait(""), Duration::from_secs(60)));
+        cluster.pending("p cpu=500m");
+        assert_eq!(cluster.step(), "p -> n1");
+        // The status of one that has been there all along.
+        cluster.assigned("daemon cpu=100m node=n1 scheduler=default-scheduler label=b rv=2");
+        if comes {
+            cluster.assigned("late cpu=100m node=n1 scheduler=default-scheduler");
+        }
+        assert_eq!(cluster.place("p"), "InFlight");
+        cluster.all_effects();
+        // Resized in place.
+        cluster.assigned("ours cpu=600m node=n1 rv=2");
+        let effects = cluster.all_effects();
+        assert_eq!(effects[0], format!("observed RoomTaken foreign={foreign}"));
+        let what = if foreign { "another scheduler took" } else { "node \"n1\" lost" };
+        let said = |line: &String| line.starts_with(&format!("event p FailedScheduling: {what} the room"));
+        assert!(effects.iter().any(said), "{effects:?}");
+        assert_eq!(cluster.place("p"), "ErrorBackoff");
+    }
+}
+
+#[test]
 fn a_pod_is_not_bound_to_a_node_that_was_deleted() {
     let mut cluster = waiting("n1 cpu=1", &["p cpu=600m"]);
     cluster.apply(secondmate_core::port::Input::NodeGone(crate::fixture::atom("n1")));

@@ -135,6 +135,37 @@ fn one_read_serves_all_pods_that_wait_for_the_node_and_the_least_important_gives
     assert_eq!(cluster.place("q"), "ErrorBackoff");
 }
 
+/// The answer may be older than the choice of the second pod.
+#[test]
+fn a_pod_that_comes_while_a_node_is_being_read_waits_for_the_next_read() {
+    let come = || {
+        let mut cluster = reading("p cpu=600m");
+        cluster.wait(0.9);
+        cluster.pending("q cpu=300m");
+        assert_eq!(cluster.step(), "q -> n1");
+        assert_eq!(cluster.effects(), Vec::<String>::new(), "a node is read once at a time");
+        cluster
+    };
+    let mut cluster = come();
+    cluster.read("n1", Ok(&[]));
+    assert_eq!(cluster.effects(), ["bind p to n1", "read n1"]);
+    cluster.read("n1", Ok(&["new cpu=200m node=n1 scheduler=other"]));
+    assert!(!cluster.effects().contains(&"bind q to n1".to_owned()));
+    assert_eq!(cluster.place("q"), "ErrorBackoff");
+    // No pod waits for more than two reads, whatever their results.
+    let mut cluster = come();
+    cluster.read("n1", Err("no answer"));
+    assert_eq!(cluster.effects(), ["bind p to n1", "read n1"]);
+    cluster.wait(1.0);
+    cluster.read("n1", Err("no answer"));
+    assert_eq!(cluster.effects(), ["bind q to n1"]);
+    // Nor is there another read if nobody needs it any more.
+    let mut cluster = come();
+    cluster.gone(PodWatch::Pending, "q");
+    cluster.read("n1", Ok(&[]));
+    assert_eq!(cluster.effects(), ["bind p to n1"]);
+}
+
 #[test]
 fn what_happens_while_a_node_is_read_settles_the_pod_and_the_answer_changes_nothing_then() {
     type Happens = fn(&mut Cluster);

@@ -132,7 +132,7 @@ impl AskRoom {
         match room {
             Ok(Room::Scarce | Room::Contended { .. }) if times.reads && self.before != Before::Read => {
                 actions.push(Action::ReadNode);
-                (Next::Rest(Stage::Held(Held::Reading { by: self.by })), actions)
+                (Next::Rest(Stage::Held(Held::Reading { by: self.by, since: now })), actions)
             }
             Ok(_) => {
                 actions.push(Action::BeginPoint(Point::Bind));

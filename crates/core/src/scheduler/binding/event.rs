@@ -2,7 +2,7 @@
 
 use crate::port::BindOutcome;
 use secondmate_framework::Status;
-use secondmate_model::{Atom, Pod};
+use secondmate_model::{Atom, Pod, Timestamp};
 use std::sync::Arc;
 
 /// Something that happens to a binding.
@@ -26,10 +26,13 @@ pub(in crate::scheduler) enum Event {
     Answered(BindOutcome),
     /// The result of a look at the pod.
     Looked(Sight),
-    /// The node's pods were read and anything new has been applied; or the read failed.
-    NodeRead,
+    /// The node's pods were read, as requested at that time, and anything new has been applied; or the read failed.
+    NodeRead { requested: Timestamp },
     /// The assigned watch shows the pod: here, or on another node.
     Seen { here: bool },
+    /// The assigned watch shows that the pod is gone, and has not shown it on its node: it may have been there, or it was deleted
+    /// before it was bound.
+    Ended,
     /// The pod is being deleted.
     Deleted,
     /// The pending watch no longer shows the pod: it was bound or deleted.

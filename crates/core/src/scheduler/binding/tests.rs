@@ -57,12 +57,13 @@ fn stages() -> Vec<Stage> {
         Stage::Held(Held::Waiting { plugin: 1, deadline: at(100) }),
         Stage::Held(Held::Yielding { by: Binders::All, since: at(98), look_at: at(100) }),
         Stage::Held(Held::Yielding { by: Binders::All, since: at(98), look_at: at(101) }),
-        Stage::Held(Held::Reading { by: Binders::All }),
+        Stage::Held(Held::Reading { by: Binders::All, since: at(100) }),
         Stage::TakenBack(None),
         Stage::TakenBack(Some(Cause::Told(Status::error("no room")))),
         Stage::Sent(Sent::Awaited),
         Stage::Sent(Sent::Deleted),
         Stage::Sent(Sent::Seen),
+        Stage::Sent(Sent::Ended),
         unknown(Look::Asked),
         unknown(Look::At(at(101))),
         unknown(Look::At(at(100))),
@@ -98,9 +99,11 @@ fn events() -> Vec<Event> {
         Event::Looked(Sight::Here(pod())),
         Event::Looked(Sight::Elsewhere(pod())),
         Event::Looked(Sight::Unbound),
-        Event::NodeRead,
+        Event::NodeRead { requested: at(99) },
+        Event::NodeRead { requested: at(100) },
         Event::Seen { here: true },
         Event::Seen { here: false },
+        Event::Ended,
         Event::Deleted,
         Event::LeftPending,
     ]
@@ -225,7 +228,7 @@ struct Books {
     placed: bool,
     /// Back in the queue, or parked.
     returned: bool,
-    /// The assigned watch or a look has shown the pod on a node.
+    /// The assigned watch or a look has shown the pod on a node, or the watch has shown its end.
     shown: bool,
     /// Outstanding answers.
     outstanding: BTreeSet<Awaited>,
@@ -269,7 +272,7 @@ impl Books {
     }
 
     /// An answer comes only if it was requested; a watch may show anything at any time.
-    fn may_happen(&mut self, event: &Event) -> bool {
+    fn may_happen(&mut self, event: &Event, stage: &Stage) -> bool {
         match event {
             Event::Written(_) => self.outstanding.remove(&Awaited::Write),
             Event::Answered(_) => self.outstanding.remove(&Awaited::Bind),
@@ -278,11 +281,20 @@ impl Books {
                 self.sent &= *sight != Sight::Unbound;
                 self.outstanding.remove(&Awaited::Look)
             }
-            Event::NodeRead => self.outstanding.remove(&Awaited::Read),
+            // If the read was requested earlier, another one follows.
+            Event::NodeRead { requested } => {
+                *requested < TIMES.now || self.outstanding.remove(&Awaited::Read)
+            }
             Event::Seen { .. } => {
                 self.shown = true;
                 true
             }
+            // Until the binding is sent, this tells nothing.
+            Event::Ended if matches!(stage, Stage::Sent(_)) => {
+                self.shown = true;
+                true
+            }
+            Event::Ended => false,
             _ => true,
         }
     }
@@ -321,7 +333,7 @@ fn follow(step: Step, mut books: Books, seen: &mut BTreeSet<(String, Books)>, ov
             assert_eq!(stage.holds_room(), !(books.freed || books.shown), "{stage:?}: {books:?}");
             for event in events() {
                 let mut books = books.clone();
-                if books.may_happen(&event) {
+                if books.may_happen(&event, &stage) {
                     follow(super::step(stage.clone(), event, &TIMES), books, seen, over);
                 }
             }
