@@ -246,6 +246,11 @@ impl Desk {
         looks
     }
 
+    /// One more pod to be looked at, if one is due.
+    pub fn next_look(&self) -> Option<Look> {
+        self.guard().looks(self.now(), 1).pop()
+    }
+
     /// Says it when it begins or ceases to decide.
     fn say(&self, check: Result<(), (Standing, String)>) {
         self.shared.metrics.guard.deciding.set(i64::from(check.is_ok()));
@@ -315,6 +320,9 @@ mod tests {
     use crate::inbox::Message;
     use crate::lease::Term;
     use crate::tasks::Tasks;
+    use http::{Request, Response};
+    use kube_client::Client;
+    use kube_client::client::Body;
     use secondmate_core::port::{Input, PodWatch};
     use std::collections::BTreeSet;
     use tokio::sync::mpsc;
@@ -332,15 +340,46 @@ mod tests {
         } }
     }"#;
 
+    /// A desk that leads, and what keeps it leading.
+    fn desk(client: Client, metrics: &Metrics) -> (Desk, watch::Sender<Option<Term>>) {
+        let caller = Caller::new(client, None, Duration::from_secs(1));
+        let (leads, leading) = watch::channel(Some(Term::unlimited()));
+        (Desk::new(Leading::new(leading), Currency::default(), caller, metrics.clone()), leads)
+    }
+
+    /// Whoever reads there gets no answer.
+    fn nowhere() -> Client {
+        let nowhere = kube_client::Config::new("http://127.0.0.1:1".parse().expect("a URL"));
+        Client::try_from(nowhere).expect("a client")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_a_look_ends_the_next_one_that_is_due_begins() {
+        let service = tower::service_fn(|_: Request<Body>| async {
+            let gone = Response::builder().status(404).body(Body::empty());
+            Ok::<_, kube_client::Error>(gone.expect("a response"))
+        });
+        let (desk, _leads) = desk(Client::new(service, "default"), &Metrics::new());
+        let (tasks, _failures) = Tasks::new(CancellationToken::new());
+        let (_watches, messages) = mpsc::channel(1);
+        tokio::spawn(feed::feed(desk.clone(), messages, BTreeSet::new(), tasks));
+        for number in 0..100 {
+            let text = String::from_utf8_lossy(POD).replace("u-1", &format!("u-{number}"));
+            let pod = Source::try_from(text.as_bytes()).and_then(Source::pod).expect("a pod");
+            let pod = Arc::new(Pod::new(&pod).expect("a pod"));
+            let bind = Bind { uid: Some(pod.uid.clone()), ..review::read(REVIEW).expect("a review").bind };
+            desk.guard().decide(&bind, Some(&pod), Standing::Decides, desk.now());
+        }
+        assert_eq!(desk.guard().unseen(), 100);
+        // Two or three turns after they have become due, which is not enough for one set of looks with each turn.
+        tokio::time::sleep(Times::default().look_after + 2 * feed::TURN).await;
+        assert_eq!(desk.guard().unseen(), 0);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_pod_that_the_watches_are_about_to_show_is_waited_for() {
-        // Whoever reads there gets no answer.
-        let nowhere = kube_client::Config::new("http://127.0.0.1:1".parse().expect("a URL"));
-        let client = kube_client::Client::try_from(nowhere).expect("a client");
-        let caller = Caller::new(client, None, Duration::from_secs(1));
-        let (_leads, leading) = watch::channel(Some(Term::unlimited()));
         let metrics = Metrics::new();
-        let desk = Desk::new(Leading::new(leading), Currency::default(), caller, metrics.clone());
+        let (desk, _leads) = desk(nowhere(), &metrics);
         let (tasks, _failures) = Tasks::new(CancellationToken::new());
         let (watches, messages) = mpsc::channel(1);
         tokio::spawn(feed::feed(desk.clone(), messages, BTreeSet::new(), tasks));

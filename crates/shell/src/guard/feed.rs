@@ -16,8 +16,9 @@ use tracing::info;
 /// Messages that are taken under one lock, so that no request waits for longer than these take.
 const BATCH_MAX: usize = 64;
 /// Between two turns.
-const TURN: Duration = Duration::from_millis(250);
-/// Pods whose approvals are unseen, looked at at once.
+pub(super) const TURN: Duration = Duration::from_millis(250);
+/// Pods looked at at once, because their approvals are unseen or because they are in the way of others. When such a look ends, the next
+/// one that is due begins.
 const LOOKS_MAX: usize = 16;
 
 /// Keeps the books until the watches end. `unsynced`: the numbers of the watches.
@@ -44,7 +45,11 @@ pub(super) async fn feed(
                     let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { break };
                     let desk = desk.clone();
                     tasks.spawn("look at a pod", async move {
-                        desk.look(look).await;
+                        let mut next = Some(look);
+                        while let Some(look) = next {
+                            desk.look(look).await;
+                            next = desk.next_look();
+                        }
                         drop(slot);
                     });
                 }
