@@ -9,7 +9,7 @@ use secondmate_guard::{Bind, Decision, Found, Guard, Look, Settled, Standing, Ti
 use secondmate_model::objects::Source;
 use secondmate_model::{Pod, Timestamp, Uid};
 use secondmate_telemetry::Metrics;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -28,8 +28,11 @@ const LOOKS_MAX: usize = 32;
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// After so long without a turn it will not turn again.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
-/// For so long after a stop nothing is refused: what the watches have to tell meanwhile is read by then.
-const CATCH_UP: Duration = Duration::from_secs(1);
+/// For so long after a stop, or after a watch was interrupted, nothing is refused: what the watches have to tell meanwhile has arrived by
+/// then.
+pub(super) const CATCH_UP: Duration = Duration::from_secs(1);
+/// See [`Shared::caught_up`]: never yet.
+const NEVER: u64 = u64::MAX;
 
 /// The desk. Clones share it.
 #[derive(Clone)]
@@ -52,6 +55,8 @@ struct Shared {
     /// When the books' task turned last, and until when it catches up after a stop: nanoseconds of the clock.
     turned: AtomicI64,
     catches_up_until: AtomicI64,
+    /// How many interruptions of the watches the books have caught up with; the first lists count as such.
+    caught_up: AtomicU64,
     /// Why nothing is refused now, as it was last said.
     said: Mutex<Option<String>>,
 }
@@ -64,6 +69,7 @@ impl Desk {
                 guard: Mutex::new(Guard::new(Times::default())),
                 turned: AtomicI64::new(clock.now().nanos),
                 catches_up_until: AtomicI64::new(i64::MIN),
+                caught_up: AtomicU64::new(NEVER),
                 clock,
                 leading,
                 currency,
@@ -105,6 +111,9 @@ impl Desk {
         if let Err(why) = shared.currency.check() {
             return not_in_sync(why);
         }
+        if shared.currency.interruptions() != shared.caught_up.load(Ordering::Acquire) {
+            return not_in_sync("what the watches have shown in the meantime is being read".to_owned());
+        }
         if shared.lags.load(Ordering::Relaxed) {
             return not_in_sync(
                 "the API server has bound or deleted pods, and the watches do not show it yet".to_owned(),
@@ -135,6 +144,21 @@ impl Desk {
         } else {
             Err("waiting for the bind guard's caches to sync".to_owned())
         }
+    }
+
+    /// How often the watches have been interrupted, if the books have not caught up with that and can do so now: the first lists are
+    /// complete, and the watches are up to date again.
+    pub fn to_catch_up_with(&self) -> Option<u64> {
+        // Read first: if the next interruption comes right after this, it is not taken for this one.
+        let interruptions = self.shared.currency.interruptions();
+        let is_behind = interruptions != self.shared.caught_up.load(Ordering::Acquire);
+        let can = is_behind && self.is_listed().is_ok() && self.shared.currency.check().is_ok();
+        can.then_some(interruptions)
+    }
+
+    /// The books contain what the watches had to tell after so many interruptions.
+    pub fn caught_up(&self, interruptions: u64) {
+        self.shared.caught_up.store(interruptions, Ordering::Release);
     }
 
     /// Whether the books are kept.
@@ -341,10 +365,27 @@ mod tests {
     }"#;
 
     /// A desk that leads, and what keeps it leading.
-    fn desk(client: Client, metrics: &Metrics) -> (Desk, watch::Sender<Option<Term>>) {
+    fn desk(client: Client, currency: &Currency, metrics: &Metrics) -> (Desk, watch::Sender<Option<Term>>) {
         let caller = Caller::new(client, None, Duration::from_secs(1));
         let (leads, leading) = watch::channel(Some(Term::unlimited()));
-        (Desk::new(Leading::new(leading), Currency::default(), caller, metrics.clone()), leads)
+        (Desk::new(Leading::new(leading), currency.clone(), caller, metrics.clone()), leads)
+    }
+
+    /// Begins to keep the books; returns how the only watch tells them something.
+    fn keep(desk: &Desk) -> mpsc::Sender<Message> {
+        let (tasks, _failures) = Tasks::new(CancellationToken::new());
+        let (watch, messages) = mpsc::channel(1);
+        tokio::spawn(feed::feed(desk.clone(), messages, BTreeSet::from([0]), tasks));
+        watch
+    }
+
+    async fn until_it_decides(desk: &Desk) {
+        let waited = async {
+            while desk.decides().is_err() {
+                tokio::time::sleep(feed::TURN).await;
+            }
+        };
+        timeout(Duration::from_secs(60), waited).await.expect("it decides");
     }
 
     /// Whoever reads there gets no answer.
@@ -359,10 +400,8 @@ mod tests {
             let gone = Response::builder().status(404).body(Body::empty());
             Ok::<_, kube_client::Error>(gone.expect("a response"))
         });
-        let (desk, _leads) = desk(Client::new(service, "default"), &Metrics::new());
-        let (tasks, _failures) = Tasks::new(CancellationToken::new());
-        let (_watches, messages) = mpsc::channel(1);
-        tokio::spawn(feed::feed(desk.clone(), messages, BTreeSet::new(), tasks));
+        let (desk, _leads) = desk(Client::new(service, "default"), &Currency::default(), &Metrics::new());
+        let _watch = keep(&desk);
         for number in 0..100 {
             let text = String::from_utf8_lossy(POD).replace("u-1", &format!("u-{number}"));
             let pod = Source::try_from(text.as_bytes()).and_then(Source::pod).expect("a pod");
@@ -377,12 +416,40 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn it_decides_when_its_books_contain_what_the_watches_have_shown() {
+        let currency = Currency::default();
+        let (desk, _leads) = desk(nowhere(), &currency, &Metrics::new());
+        currency.add(0, "pods".to_owned());
+        let watch = keep(&desk);
+        currency.listing(0);
+        currency.listed(0);
+        // The end of the list is in the inbox.
+        tokio::time::sleep(10 * CATCH_UP).await;
+        assert!(desk.decides().is_err());
+        watch.send(Message::Synced(0)).await.expect("it is fed");
+        until_it_decides(&desk).await;
+        // It breaks, and is resumed at once: what it has missed comes after that. Then nothing happens in the cluster.
+        currency.failed(0);
+        currency.answered(0);
+        assert!(desk.decides().is_err());
+        tokio::time::sleep(CATCH_UP / 2).await;
+        assert!(desk.decides().is_err());
+        until_it_decides(&desk).await;
+        currency.listing(0);
+        tokio::time::sleep(10 * CATCH_UP).await;
+        assert!(desk.decides().is_err());
+        currency.listed(0);
+        assert!(desk.decides().is_err());
+        until_it_decides(&desk).await;
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_pod_that_the_watches_are_about_to_show_is_waited_for() {
         let metrics = Metrics::new();
-        let (desk, _leads) = desk(nowhere(), &metrics);
-        let (tasks, _failures) = Tasks::new(CancellationToken::new());
-        let (watches, messages) = mpsc::channel(1);
-        tokio::spawn(feed::feed(desk.clone(), messages, BTreeSet::new(), tasks));
+        let (desk, _leads) = desk(nowhere(), &Currency::default(), &metrics);
+        let watches = keep(&desk);
+        watches.send(Message::Synced(0)).await.expect("it is fed");
+        until_it_decides(&desk).await;
         let asked = review::read(REVIEW).expect("a review of a Binding");
         let shown = async {
             tokio::time::sleep(WATCHES_HAVE / 2).await;
