@@ -19,6 +19,7 @@ mod connections;
 mod desk;
 mod endpoint;
 mod feed;
+mod files;
 mod registration;
 pub(crate) mod review;
 mod server;
@@ -170,6 +171,8 @@ impl GuardService {
             reason: format!("{}: {error}", options.listen),
         })?;
         let address = listener.local_addr().unwrap_or(options.listen);
+        let limits = Limits::default();
+        let limits = Limits { connections: files::connections(limits.connections), ..limits };
 
         let (term, leading) = value::channel(None);
         let leading = Leading::new(leading);
@@ -209,7 +212,7 @@ impl GuardService {
         tasks.spawn_lasting("certificate of the bind guard", registration.keep());
         tasks.spawn_lasting(
             "server of the bind guard",
-            server::serve(listener, certificate, desk, metrics, Limits::default()),
+            server::serve(listener, certificate, desk, metrics, limits),
         );
         info!(%address, path = server::PATH, "the bind guard is served");
         Ok(Self { address, failures, election_ended, end_of_election, way_here, _tasks: guard })

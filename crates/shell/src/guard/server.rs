@@ -39,7 +39,7 @@ const STREAMS_MAX: u32 = 1024;
 const CONNECTION_WINDOW: u32 = 128 << 10;
 const STREAM_WINDOW: u32 = 64 << 10;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Pause after a connection could not be accepted, most likely because file descriptors ran out.
+/// Pause after a connection could not be accepted, most likely because file descriptors ran out: by then, the one that makes room is closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The ALPN name of HTTP/2.
 const HTTP2: &[u8] = b"h2";
@@ -73,8 +73,15 @@ pub(super) async fn serve(
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                warn!(%error, "cannot accept a connection for the bind guard");
-                sleep(ACCEPT_PAUSE).await;
+                metrics.guard.connections_failed("accept").inc();
+                // Otherwise the client is gone, and the next one may be here.
+                if !is_about_the_client(&error) {
+                    warn!(%error, "cannot accept a connection for the bind guard");
+                    if connections.make_room() {
+                        metrics.guard.connections_failed("displaced").inc();
+                    }
+                    sleep(ACCEPT_PAUSE).await;
+                }
                 continue;
             }
         };
@@ -93,6 +100,12 @@ pub(super) async fn serve(
         let asked = Asked { desk: desk.clone(), bodies: bodies.clone() };
         served.spawn(connection(stream, config, asked, metrics.clone(), slot));
     }
+}
+
+/// Whether a connection could not be accepted because of its other end, rather than for lack of file descriptors or memory.
+fn is_about_the_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 /// What answers requests, and what reads their bodies.

@@ -92,7 +92,7 @@ impl GuardMetrics {
         let connections_failed = Labelled::counter(["reason"]);
         registry.register(
             "guard_connections_failed",
-            "Number of failed connections to the guard, by reason: tls (the API server may not accept the certificate), timeout, displaced (idle, closed to make room for another), limit (none was idle), no-certificate",
+            "Number of failed connections to the guard, by reason: tls (the API server may not accept the certificate), timeout, displaced (idle, closed to make room for another), limit (none was idle), accept (usually, too many files are open), no-certificate",
             connections_failed.family(),
         );
         Self {
