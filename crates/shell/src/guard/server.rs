@@ -33,8 +33,11 @@ use tracing::{debug, warn};
 pub(super) const PATH: &str = "/bind";
 /// Maximum connections waiting to be accepted; the kernel's own limit is 4,096 by default.
 const BACKLOG: u32 = 4096;
+/// Maximum size of what is read ahead on an HTTP/1.1 connection, so also of the headers of a request. An API server sends less than 1 KiB of
+/// them; hyper would keep 400 KiB for each connection that never ends its headers.
+const HEADERS_MAX: usize = 16 << 10;
 /// Maximum concurrent requests on one HTTP/2 connection.
-const STREAMS_MAX: u32 = 1024;
+const STREAMS_MAX: u32 = 100;
 /// How much a connection, and one request on it, may send ahead of what has been read: both are kept in memory.
 const CONNECTION_WINDOW: u32 = 128 << 10;
 const STREAM_WINDOW: u32 = 64 << 10;
@@ -164,7 +167,10 @@ async fn connection(
         keep(connection, http2::Connection::graceful_shutdown, leading, held).await
     } else {
         // A client that does not finish its headers counts as idle.
-        let connection = http1::Builder::new().header_read_timeout(None).serve_connection(stream, service);
+        let connection = http1::Builder::new()
+            .header_read_timeout(None)
+            .max_buf_size(HEADERS_MAX)
+            .serve_connection(stream, service);
         keep(connection, http1::Connection::graceful_shutdown, leading, held).await
     };
     if let Err(error) = result {
