@@ -9,6 +9,8 @@ use secondmate_guard::{Bind, Decision, Found, Guard, Look, Settled, Standing, Ti
 use secondmate_model::objects::Source;
 use secondmate_model::{Pod, Timestamp, Uid};
 use secondmate_telemetry::Metrics;
+use std::future::pending;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,9 +21,10 @@ use tracing::{debug, info, warn};
 /// How long the watches have to show a pod that they do not show yet. Who binds has seen it, so they are about to; a read would not be
 /// quicker, and would cost the API server more.
 const WATCHES_HAVE: Duration = Duration::from_millis(10);
-/// Longest wait for the API server to show a pod that the watches do not show: a webhook has a few seconds for its answer.
+/// Longest wait for the API server to show a pod that the watches do not show, including the wait for other such looks: a webhook has a few
+/// seconds for its answer.
 const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
-/// Such looks at once; further pods pass as unknown.
+/// Such looks at once; further ones wait.
 const LOOKS_MAX: usize = 32;
 /// A turn of the books' task lasts a quarter of a second. Who has not turned for so long was stopped, and has read no watch since; on a
 /// busy machine it may be late by a second or two.
@@ -220,17 +223,20 @@ impl Desk {
         if known.is_some() || !self.shared.leading.may_write() {
             return known;
         }
-        let shown = async {
+        let mut shown = pin!(async {
             while news.changed().await.is_ok() {
                 if let Some(pod) = self.guard().pod_of(bind) {
-                    return Some(pod);
+                    return pod;
                 }
             }
-            None
-        };
-        match timeout(WATCHES_HAVE, shown).await {
-            Ok(Some(pod)) => Some(pod),
-            Ok(None) | Err(_) => self.look_up(bind).await,
+            pending().await
+        });
+        if let Ok(pod) = timeout(WATCHES_HAVE, shown.as_mut()).await {
+            return Some(pod);
+        }
+        tokio::select! {
+            pod = shown => Some(pod),
+            pod = self.look_up(bind) => pod.or_else(|| self.guard().pod_of(bind)),
         }
     }
 
@@ -241,9 +247,12 @@ impl Desk {
 
     /// A pod that the watches do not show, from the API server.
     async fn look_up(&self, bind: &Bind) -> Option<Arc<Pod>> {
-        let _slot = self.shared.looks.try_acquire().ok()?;
-        let path = format!("/api/v1/namespaces/{}/pods/{}", bind.namespace, bind.name);
-        let body = timeout(LOOK_TIMEOUT, self.shared.caller.read(&Call::get(path))).await.ok()?.ok()?;
+        let call = Call::get(format!("/api/v1/namespaces/{}/pods/{}", bind.namespace, bind.name));
+        let read = async {
+            let _slot = self.shared.looks.acquire().await.ok()?;
+            self.shared.caller.read(&call).await.ok()
+        };
+        let body = timeout(LOOK_TIMEOUT, read).await.ok()??;
         let pod = Source::try_from(&*body).and_then(Source::pod).ok()?;
         Pod::new(&pod).ok().map(Arc::new)
     }
@@ -459,6 +468,43 @@ mod tests {
         };
         tokio::join!(desk.decide(&asked), shown);
         // A scheduler name is known of who was shown.
+        assert_eq!(metrics.guard.binds("mate", "unknown-node").get(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_pods_that_the_watches_do_not_show_are_looked_up_in_turn() {
+        let service = tower::service_fn(|_: Request<Body>| async {
+            tokio::time::sleep(LOOK_TIMEOUT / 5).await;
+            Ok::<_, kube_client::Error>(Response::new(Body::from(POD.to_vec())))
+        });
+        let metrics = Metrics::new();
+        let (desk, _leads) = desk(Client::new(service, "default"), &Currency::default(), &metrics);
+        let watch = keep(&desk);
+        watch.send(Message::Synced(0)).await.expect("it is fed");
+        until_it_decides(&desk).await;
+        let asked = review::read(REVIEW).expect("a review of a Binding");
+        futures::future::join_all((0..2 * LOOKS_MAX + 1).map(|_| desk.decide(&asked))).await;
+        assert_eq!(metrics.guard.binds("", "unknown-pod").get(), 0);
+        assert_eq!(metrics.guard.binds("mate", "unknown-node").get(), 2 * LOOKS_MAX as u64 + 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_the_watches_show_during_a_look_is_known() {
+        let service =
+            tower::service_fn(|_: Request<Body>| pending::<Result<Response<Body>, kube_client::Error>>());
+        let metrics = Metrics::new();
+        let (desk, _leads) = desk(Client::new(service, "default"), &Currency::default(), &metrics);
+        let watch = keep(&desk);
+        watch.send(Message::Synced(0)).await.expect("it is fed");
+        until_it_decides(&desk).await;
+        let asked = review::read(REVIEW).expect("a review of a Binding");
+        let shown = async {
+            tokio::time::sleep(LOOK_TIMEOUT / 2).await;
+            let pod = Source::try_from(POD).and_then(Source::pod).expect("a pod");
+            let pod = Arc::new(Pod::new(&pod).expect("a pod"));
+            watch.send(Message::Watched(Input::Pod(PodWatch::Pending, pod))).await.expect("it is fed");
+        };
+        tokio::join!(desk.decide(&asked), shown);
         assert_eq!(metrics.guard.binds("mate", "unknown-node").get(), 1);
     }
 }
