@@ -11,7 +11,7 @@ use secondmate_model::{Pod, Timestamp, Uid};
 use secondmate_telemetry::Metrics;
 use std::future::pending;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -34,8 +34,6 @@ const STUCK_AFTER: Duration = Duration::from_secs(60);
 /// For so long after a stop, or after a watch was interrupted, nothing is refused: what the watches have to tell meanwhile has arrived by
 /// then.
 pub(super) const CATCH_UP: Duration = Duration::from_secs(1);
-/// See [`Shared::caught_up`]: never yet.
-const NEVER: u64 = u64::MAX;
 
 /// The desk. Clones share it.
 #[derive(Clone)]
@@ -58,8 +56,8 @@ struct Shared {
     /// When the books' task turned last, and until when it catches up after a stop: nanoseconds of the clock.
     turned: AtomicI64,
     catches_up_until: AtomicI64,
-    /// How many interruptions of the watches the books have caught up with; the first lists count as such.
-    caught_up: AtomicU64,
+    /// How many interruptions of the watches the books have caught up with; `None`: not even with the first lists.
+    caught_up: watch::Sender<Option<u64>>,
     /// Why nothing is refused now, as it was last said.
     said: Mutex<Option<String>>,
 }
@@ -72,7 +70,7 @@ impl Desk {
                 guard: Mutex::new(Guard::new(Times::default())),
                 turned: AtomicI64::new(clock.now().nanos),
                 catches_up_until: AtomicI64::new(i64::MIN),
-                caught_up: AtomicU64::new(NEVER),
+                caught_up: watch::Sender::new(None),
                 clock,
                 leading,
                 currency,
@@ -114,7 +112,7 @@ impl Desk {
         if let Err(why) = shared.currency.check() {
             return not_in_sync(why);
         }
-        if shared.currency.interruptions() != shared.caught_up.load(Ordering::Acquire) {
+        if *shared.caught_up.borrow() != Some(shared.currency.interruptions()) {
             return not_in_sync("what the watches have shown in the meantime is being read".to_owned());
         }
         if shared.lags.load(Ordering::Relaxed) {
@@ -154,14 +152,21 @@ impl Desk {
     pub fn to_catch_up_with(&self) -> Option<u64> {
         // Read first: if the next interruption comes right after this, it is not taken for this one.
         let interruptions = self.shared.currency.interruptions();
-        let is_behind = interruptions != self.shared.caught_up.load(Ordering::Acquire);
+        let is_behind = *self.shared.caught_up.borrow() != Some(interruptions);
         let can = is_behind && self.is_listed().is_ok() && self.shared.currency.check().is_ok();
         can.then_some(interruptions)
     }
 
     /// The books contain what the watches had to tell after so many interruptions.
     pub fn caught_up(&self, interruptions: u64) {
-        self.shared.caught_up.store(interruptions, Ordering::Release);
+        self.shared.caught_up.send_replace(Some(interruptions));
+    }
+
+    /// Returns when the books contain the first lists.
+    pub async fn first_lists(&self) {
+        let mut caught_up = self.shared.caught_up.subscribe();
+        // It does not fail: the sender is here.
+        let _ = caught_up.wait_for(Option::is_some).await;
     }
 
     /// Whether the books are kept.
