@@ -208,7 +208,7 @@ impl Desk {
         info!(pod = %refusal.pod, node = %bind.node, scheduler, dry_run = bind.dry_run, "refused: {refusal}");
     }
 
-    /// A request that is no review of a bind; it is answered so, and what it was about is carried out.
+    /// A request that is no review of a bind, or whose body could not be read; it is answered so, and what it was about is carried out.
     pub fn malformed(&self, why: &str) {
         self.shared.metrics.guard.binds("", "malformed").inc();
         debug!("not a review of a bind: {why}");
@@ -332,11 +332,12 @@ impl Desk {
         }
     }
 
-    /// A pod appeared on its node that was not approved here. After a change of leaders it may have been approved by the former one.
+    /// A pod appeared on its node, and the books contain no request for it: the guard was not asked, or could not tell what it was asked
+    /// about, or has given the room back since. After a change of leaders it may have been approved by the former one.
     pub fn unasked(&self, pod: &Pod) {
         if self.decides().is_ok() && self.shared.leading.is_settled() {
             self.shared.metrics.guard.bound_unasked.inc();
-            debug!(pod = pod.full_name(), "bound without the guard having been asked");
+            debug!(pod = pod.full_name(), "bound, and the guard knows of no request for it");
         }
     }
 }

@@ -138,7 +138,7 @@ fn apply(guard: &mut Guard, input: Input) {
     }
 }
 
-/// Whether somebody bound the pod and the guard was not asked. A pod that was created on its node has no condition yet.
+/// Whether somebody bound the pod and the books contain no request for it. A pod that was created on its node has no condition yet.
 fn is_unasked(guard: &Guard, pod: &Pod) -> bool {
     let bound = pod.scheduled_condition.as_ref().is_some_and(|condition| &*condition.status == "True");
     bound && !pod.deleting && !guard.knows(&pod.uid)

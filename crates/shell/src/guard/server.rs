@@ -206,8 +206,9 @@ async fn reply_to(Asked { desk, bodies }: &Asked, request: Request<Incoming>) ->
                 BodyError::TooSlow => StatusCode::REQUEST_TIMEOUT,
                 BodyError::TooLong | BodyError::Broken(_) => StatusCode::PAYLOAD_TOO_LARGE,
             };
-            if error == BodyError::Full {
-                desk.overloaded();
+            match error {
+                BodyError::Full => desk.overloaded(),
+                _ => desk.malformed(&error.to_string()),
             }
             return text(status, format!("{error}\n"));
         }

@@ -127,6 +127,20 @@ async fn headers_without_an_end_are_kept_up_to_a_bound() {
 }
 
 #[tokio::test]
+async fn a_body_that_cannot_be_read_is_counted_as_a_bind_that_passes() {
+    let server = Server::start(Limits::default());
+    let mut stream = server.connect(b"http/1.1").await;
+    let head = format!("POST {PATH} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
+    stream.write_all(format!("{head}no number\r\n").as_bytes()).await.expect("it is read");
+    stream.flush().await.expect("it is read");
+    let mut answer = [0; 12];
+    let read = timeout(Duration::from_secs(60), stream.read_exact(&mut answer));
+    read.await.expect("it is answered").expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 413");
+    assert_eq!(server.metrics.guard.binds("", "malformed").get(), 1);
+}
+
+#[tokio::test]
 async fn whoever_takes_all_connections_and_uses_none_does_not_keep_the_api_server_out() {
     let limits = Limits { connections: 3, makes_room_after: Duration::ZERO, ..Limits::default() };
     let server = Server::start(limits);
