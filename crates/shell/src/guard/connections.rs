@@ -16,7 +16,7 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 /// How many connections there may be, and for how long they may be idle.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Concurrent connections. An API server holds only a few with HTTP/2, and one for each request in flight with HTTP/1.1.
+    /// Concurrent connections. An API server has one for each request in flight, and keeps 25.
     pub connections: usize,
     /// Longer than API servers keep an idle connection (90 s), so that they are the ones that close it and no request hits a connection
     /// that is being closed.

@@ -1,9 +1,10 @@
 //! The HTTPS server that the API server calls.
 //!
-//! What matters is that no request waits: a bind whose review is not answered in time passes, and is not counted. So connections are
-//! accepted at once, from a long backlog; handshakes run concurrently; connections are kept; and HTTP/2 carries as many concurrent requests
-//! as the API server cares to send. Only an instance that does not lead closes a connection after answering on it: the next request should
-//! find the leader. Unused connections are not kept either, and when there are too many, the one that has been idle longest makes room.
+//! What matters is that no request waits: a bind whose review is not answered in time passes, and is not counted. API servers call webhooks
+//! over HTTP/1.1, one request at a time on each connection (over HTTP/2 only on their own loopback address). So connections are accepted at
+//! once, from a long backlog; handshakes run concurrently; and connections are kept. Only an instance that does not lead closes a connection
+//! after answering on it: the next request should find the leader. Unused connections are not kept either, and when there are too many, the
+//! one that has been idle longest makes room.
 
 use super::bodies::{Bodies, BodyError};
 use super::connections::{Admitted, Connections, Held, Limits, Slot, keep};
@@ -36,7 +37,7 @@ const BACKLOG: u32 = 4096;
 /// Maximum size of what is read ahead on an HTTP/1.1 connection, so also of the headers of a request. An API server sends less than 1 KiB of
 /// them; hyper would keep 400 KiB for each connection that never ends its headers.
 const HEADERS_MAX: usize = 16 << 10;
-/// Maximum concurrent requests on one HTTP/2 connection.
+/// Maximum concurrent requests on one HTTP/2 connection. A client with more opens another one.
 const STREAMS_MAX: u32 = 100;
 /// How much a connection, and one request on it, may send ahead of what has been read: both are kept in memory.
 const CONNECTION_WINDOW: u32 = 128 << 10;

@@ -86,7 +86,7 @@ impl GuardMetrics {
         let connections = Counter::default();
         registry.register(
             "guard_connections",
-            "Number of connections established to the guard: over HTTP/1.1, which API servers use for a Service, more than 25 concurrent binds open new ones; over HTTP/2 a few suffice",
+            "Number of connections established to the guard: API servers call webhooks over HTTP/1.1 and keep 25 connections, so more than 25 concurrent binds open new ones",
             connections.clone(),
         );
         let connections_failed = Labelled::counter(["reason"]);
