@@ -1,6 +1,6 @@
 //! Approvals that have not been seen yet: how long they are held, and how their outcome is determined.
 
-use secondmate_model::{Atom, Timestamp, Uid};
+use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -15,8 +15,9 @@ const IN_VAIN: u32 = 3;
 /// How long an approval may remain unseen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Times {
-    /// After this time the pod itself is looked at, and again at this interval until that settles the matter. An API server
-    /// carries out a bind within milliseconds, and its watches show it as fast.
+    /// After this time the pod itself is looked at, and again at this interval until that settles the matter; but once it was found
+    /// on no node, only when that would settle it. An API server carries out a bind within milliseconds, and its watches show it as
+    /// fast.
     pub look_after: Duration,
     /// A look that shows the pod on no node, and that began at least this long after the approval, means that the bind will not
     /// be carried out. If binds were slow to be seen recently, three times as long as the slowest of them is required instead.
@@ -148,6 +149,20 @@ pub struct Look {
     pub(crate) about: About,
     /// When it begins. What it finds may be no newer than this.
     pub(crate) begins: Timestamp,
+}
+
+impl Look {
+    /// A look at a pod on its node; `uid` is the pod's own, also where it is held under another one.
+    pub(crate) fn at(pod: &Pod, uid: Uid, about: About, begins: Timestamp) -> Option<Self> {
+        Some(Self {
+            namespace: pod.namespace.clone(),
+            name: pod.name.clone(),
+            uid,
+            node: pod.node_name.clone()?,
+            about,
+            begins,
+        })
+    }
 }
 
 /// What a look is about.

@@ -339,36 +339,33 @@ impl Guard {
         }
     }
 
-    /// The pods to be looked at now because their approvals have been unseen for too long, up to this many; each becomes due
-    /// again after a while. Report the result with [`Self::found`].
+    /// The pods to be looked at now, up to this many: one that is in the way of another, and those whose approvals have been
+    /// unseen for too long, starting with the one that has been due longest. Each becomes due again after a while. Report the
+    /// result with [`Self::found`].
     pub fn looks(&mut self, now: Timestamp, at_most: usize) -> Vec<Look> {
-        let again = now + self.times.look_after;
-        let due = self.approvals.iter_mut().filter(|(_, approval)| approval.look <= now).take(at_most);
-        let looks = due.filter_map(|(key, approval)| {
-            approval.look = again;
-            let pod = self.cache.pod(key)?;
-            Some(Look {
-                namespace: pod.namespace.clone(),
-                name: pod.name.clone(),
-                uid: approval.pod.clone(),
-                node: pod.node_name.clone()?,
-                about: About::Approval(key.clone(), approval.at),
-                begins: now,
-            })
-        });
-        let mut looks: Vec<Look> = looks.collect();
-        if let Some(doubt) = self.doubt.as_mut().filter(|doubt| doubt.is_due && looks.len() < at_most) {
+        let mut looks = Vec::new();
+        // The doubt goes first: there is only one at a time, and while it waits, nothing shows that everything is refused in vain.
+        if let Some(doubt) = self.doubt.as_mut().filter(|doubt| doubt.is_due && at_most > 0) {
             doubt.is_due = false;
-            looks.extend(self.cache.pod(&doubt.pod).and_then(|pod| {
-                Some(Look {
-                    namespace: pod.namespace.clone(),
-                    name: pod.name.clone(),
-                    uid: pod.uid.clone(),
-                    node: pod.node_name.clone()?,
-                    about: About::Doubt,
-                    begins: now,
-                })
-            }));
+            let pod = self.cache.pod(&doubt.pod);
+            looks.extend(pod.and_then(|pod| Look::at(pod, pod.uid.clone(), About::Doubt, now)));
+        }
+        let is_due = |(_, approval): &(&Uid, &Approval)| approval.look <= now;
+        let due = self.approvals.iter().filter(is_due);
+        let mut due: Vec<(Timestamp, &Uid)> = due.map(|(key, approval)| (approval.look, key)).collect();
+        let room = at_most - looks.len();
+        if due.len() > room {
+            due.select_nth_unstable(room);
+            due.truncate(room);
+        }
+        due.sort_unstable();
+        let due: Vec<Uid> = due.into_iter().map(|(_, key)| key.clone()).collect();
+        for key in due {
+            let Some(approval) = self.approvals.get_mut(&key) else { continue };
+            approval.look = now + self.times.look_after;
+            let about = About::Approval(key.clone(), approval.at);
+            let pod = self.cache.pod(&key);
+            looks.extend(pod.and_then(|pod| Look::at(pod, approval.pod.clone(), about, now)));
         }
         looks
     }
@@ -401,8 +398,13 @@ impl Guard {
                 self.take(key);
                 Some(Settled::Elsewhere)
             }
-            Found::Unbound if look.begins.since(*at) < approval.patience(slowest, &self.times) => None,
             Found::Unbound => {
+                let patience = approval.patience(slowest, &self.times);
+                if look.begins.since(*at) < patience {
+                    // Until then, another look could settle nothing that the watch does not show.
+                    approval.look = approval.look.max(*at + patience);
+                    return None;
+                }
                 let tries = approval.tries;
                 self.in_vain.add(look.uid.clone(), tries, now + self.times.expire_after);
                 self.take(key);

@@ -104,7 +104,7 @@ impl fmt::Display for Amount<'_> {
     }
 }
 
-/// What a pod on a node uses from the kubelet's point of view.
+/// What a pod on a node uses from the kubelet's point of view: during a resize, what is allocated or in effect.
 fn held_by(pod: &Pod) -> &Resources {
     pod.requests.allocated.as_deref().unwrap_or(&pod.requests.on_node)
 }

@@ -50,7 +50,9 @@ async fn the_guard_beside_a_scheduler_decides_about_the_binds_of_others() -> Res
     let kubeconfig = folder.path().join("kubeconfig");
     std::fs::write(&kubeconfig, sandbox.kubeconfig())?;
     let (listen, metrics) = (free_address()?, free_address()?);
-    let child = Command::new(env!("CARGO_BIN_EXE_secondmate"))
+    // With the usual limit on open files, which it raises.
+    let child = Command::new("sh")
+        .args(["-c", "ulimit -S -n 1024 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_secondmate")])
         .args(["run", "--scheduler-name", "mate", "--listen", &metrics, "--kubeconfig"])
         .arg(&kubeconfig)
         .args(["--guard-listen", &listen, "--guard-address", "127.0.0.1", "--guard-namespace", "guard"])
@@ -64,6 +66,8 @@ async fn the_guard_beside_a_scheduler_decides_about_the_binds_of_others() -> Res
         Ok(text.contains("\nsecondmate_guard_deciding 1\n") && slice.is_some())
     })
     .await?;
+    let text = ask(&metrics, "GET /metrics", "")?;
+    assert!(text.contains("\nprocess_max_fds 2560\n"), "files for 2,048 connections: {text}");
     for name in ["first", "second"] {
         let requests = json!({ "requests": { "cpu": "3" } });
         create(json!({

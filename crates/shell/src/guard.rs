@@ -7,8 +7,9 @@
 //! ```
 //!
 //! The cluster never depends on it: the webhook's `failurePolicy` is `Ignore`, and the desk lets everything pass while this process does
-//! not hold the Lease, while a watch is behind, or after the process was suspended for a while. One instance decides at a time; unlike the
-//! scheduler, an instance that loses the Lease becomes a candidate again.
+//! not hold the Lease, while a watch is behind, or after the process was suspended for a while. One instance decides at a time. Like the
+//! scheduler, it becomes a candidate when its caches are filled; unlike the scheduler, an instance that loses the Lease becomes a candidate
+//! again.
 //!
 //! Bounds: connections (module `connections`), requests per connection (module `server`), the inbox of the watches, and looks at pods
 //! (module `desk`). An approval whose pod never shows up is given back after a time.
@@ -19,6 +20,7 @@ mod connections;
 mod desk;
 mod endpoint;
 mod feed;
+mod files;
 mod registration;
 pub(crate) mod review;
 mod server;
@@ -48,6 +50,7 @@ use registration::Registration;
 use secondmate_telemetry::{Admin, Probe};
 use std::collections::BTreeSet;
 use std::fmt;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -194,13 +197,16 @@ impl GuardService {
             reason: format!("{}: {error}", options.listen),
         })?;
         let address = listener.local_addr().unwrap_or(options.listen);
+        let limits = Limits::default();
+        let limits = Limits { connections: files::connections(limits.connections), ..limits };
 
         let (term, leading) = value::channel(None);
         let leading = Leading::new(leading);
-        let election_ended = elect(&options, &tasks, term, &end_of_election).await?;
         let currency = Currency::default();
         let desk = Desk::new(leading.clone(), currency.clone(), caller.clone(), metrics.clone());
         let (tls, certificate) = value::channel(None);
+        let ready = ready(desk.clone(), certificate.clone());
+        let election_ended = elect(&options, &tasks, term, &end_of_election, ready).await?;
         register_checks(&options.admin, &heartbeats, &desk, &certificate);
 
         let (inbox, messages) = Inbox::new(&metrics);
@@ -233,7 +239,7 @@ impl GuardService {
         tasks.spawn_lasting("certificate of the bind guard", registration.keep());
         tasks.spawn_lasting(
             "server of the bind guard",
-            server::serve(listener, certificate, desk, metrics, Limits::default()),
+            server::serve(listener, certificate, desk, metrics, limits),
         );
         info!(%address, path = server::PATH, "the bind guard is served");
         Ok(Self { address, failures, election_ended, end_of_election, way_here, _tasks: guard })
@@ -293,12 +299,24 @@ fn register_checks(
     });
 }
 
-/// Takes part in the election until cancelled; the token is cancelled when this ends.
+/// Returns when this instance can decide, and can be reached: its books contain the first lists, and there is a certificate to serve with,
+/// even if no API server accepts it.
+async fn ready(desk: Desk, mut certificate: value::Receiver<Option<Arc<rustls::ServerConfig>>>) {
+    desk.first_lists().await;
+    if certificate.wait_for(Option::is_some).await.is_err() {
+        // Its task has ended, which ends the guard.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Takes part in the election until cancelled, but not before it is ready: whoever cannot decide yet takes the Lease from nobody who can. The
+/// token is cancelled when this ends.
 async fn elect(
     options: &GuardOptions,
     tasks: &Tasks,
     term: value::Sender<Option<Term>>,
     cancel: &CancellationToken,
+    ready: impl Future<Output = ()> + Send + 'static,
 ) -> Result<Option<CancellationToken>, StartError> {
     let Some(mut config) = options.election.clone() else {
         term.send_replace(Some(Term::unlimited()));
@@ -323,6 +341,12 @@ async fn elect(
     // Without it, no instance decides any more, and every bind passes.
     tasks.spawn(ELECTION, async move {
         let _end = end;
+        info!(lease = %config.lease, "waiting for the caches and a certificate before standing for election");
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => return,
+            () = ready => {}
+        }
         loop {
             let (election, handle) = next;
             let mut own = handle.term;

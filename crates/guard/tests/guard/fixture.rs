@@ -44,6 +44,10 @@ pub fn pod(text: &str) -> Arc<Pod> {
             "allocated" => {
                 pod["status"]["containerStatuses"] = json!([{ "allocatedResources": { "cpu": value } }]);
             }
+            // After `allocated`.
+            "actuated" => {
+                pod["status"]["containerStatuses"][0]["resources"] = json!({ "requests": { "cpu": value } });
+            }
             "end" => pod["status"]["phase"] = "Succeeded".into(),
             "stop" => pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into(),
             _ => panic!("{word}"),

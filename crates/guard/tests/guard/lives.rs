@@ -148,8 +148,7 @@ fn where_binds_are_slow_it_takes_longer_to_say_that_one_was_not_carried_out() {
         let gives_back = |desk: &mut Desk| {
             (1_u64..30).find(|_| {
                 desk.wait_ms(3000);
-                let look = desk.look().expect("unseen still");
-                desk.found(&look, &Found::Unbound).is_some()
+                desk.look().is_some_and(|look| desk.found(&look, &Found::Unbound).is_some())
             })
         };
         assert_eq!(
@@ -162,6 +161,42 @@ fn where_binds_are_slow_it_takes_longer_to_say_that_one_was_not_carried_out() {
         desk.bind("a", "n1");
         assert_eq!(gives_back(&mut desk), Some(3));
     }
+}
+
+#[test]
+fn a_pod_that_was_on_no_node_is_looked_at_again_when_that_settles_it() {
+    let mut desk = Desk::new(&["n1 cpu=1"], &["a cpu=1"]);
+    desk.bind("a", "n1");
+    desk.wait_ms(3000);
+    let look = desk.look().expect("unseen for too long");
+    desk.wait_ms(1);
+    assert_eq!(desk.found(&look, &Found::Unbound), None);
+    desk.wait_ms(5998);
+    assert_eq!(desk.look(), None);
+    desk.wait_ms(1);
+    let look = desk.look().expect("it can be settled");
+    assert_eq!(desk.found(&look, &Found::Unbound), Some(Settled::NotCarriedOut));
+}
+
+#[test]
+fn who_has_been_due_longest_is_looked_at_first_and_who_is_in_the_way_before_all() {
+    let mut desk = Desk::new(
+        &["n1 cpu=1", "full cpu=1"],
+        &["b cpu=1m", "d cpu=1m", "a cpu=1m", "c cpu=1m", "old cpu=1 on=full"],
+    );
+    for pod in ["c", "a", "d"] {
+        assert_eq!(desk.bind(pod, "n1"), "ok");
+        desk.wait_ms(1);
+    }
+    assert_eq!(desk.bind("b", "n1"), "ok");
+    desk.wait_ms(3000);
+    assert!(desk.bind("c", "full").contains("Insufficient cpu"));
+    let mut looked_at = Vec::new();
+    for at_most in [0, 1, 2, 9] {
+        let looks = desk.guard.looks(desk.now, at_most);
+        looked_at.push(looks.iter().map(|look| look.name.to_string()).collect::<Vec<_>>());
+    }
+    assert_eq!(looked_at, [vec![], vec!["old"], vec!["c", "a"], vec!["d", "b"]]);
 }
 
 #[test]

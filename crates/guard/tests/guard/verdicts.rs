@@ -140,6 +140,17 @@ fn of_a_pod_that_is_resized_what_the_kubelet_has_allocated_counts() {
 }
 
 #[test]
+fn a_pod_that_shrinks_keeps_its_room_until_that_is_in_effect() {
+    let mut desk = Desk::new(&["n1 cpu=4"], &["shrinks cpu=1 allocated=1 actuated=3 on=n1", "a cpu=3"]);
+    assert_eq!(
+        desk.bind("a", "n1"),
+        "node n1 has no room for default/a: Insufficient cpu (3000m asked, 3000m of 4000m bound)"
+    );
+    desk.see("shrinks cpu=1 allocated=1 actuated=1 on=n1");
+    assert_eq!(desk.bind("a", "n1"), "ok");
+}
+
+#[test]
 fn critical_pods_pass_and_are_counted() {
     let mut desk = Desk::new(
         &["n1 cpu=1"],

@@ -25,8 +25,11 @@ pub struct PodRequests {
     /// What the pod uses on its node (`NodeInfo.Requested`), and what NodeResourcesBalancedAllocation adds: like `filter`, but
     /// during a resize of a running pod the maximum that may be in use.
     pub on_node: Resources,
-    /// What the kubelet has allocated, if that differs from `on_node`. The kubelet counts only this when it admits another pod,
-    /// whereas schedulers count the maximum that may be in use during a resize.
+    /// What the kubelet counts when it admits another pod, if that differs from `on_node`: the maximum of what it has allocated
+    /// and what is in effect. Schedulers also count what the spec requests and is not allocated yet.
+    ///
+    /// Upstream: the allocation manager's `getAllocatedPods` replaces the resources of the spec with the allocated ones and keeps
+    /// the status, which `NodeInfo` then counts as well.
     pub allocated: Option<Box<Resources>>,
     /// What NodeResourcesFit's scorer adds: only the containers of the spec, with defaults for those without a CPU or memory
     /// request.
@@ -96,11 +99,11 @@ impl PodRequests {
         let on_node = integers(on_node_amounts);
         let allocated = resized.then(|| {
             let mut sum = match &running {
-                Some(running) => running.allocated.sum(),
+                Some(running) => running.without_spec(),
                 None => specified.sum(Defaults::NONE),
             };
             if let Some(pod_level) = &pod_level {
-                sum.replace(pod_level.allocated.as_ref().unwrap_or(&pod_level.specified));
+                sum.replace(pod_level.without_spec.as_ref().unwrap_or(&pod_level.specified));
             }
             sum.add(&overhead);
             integers(&sum)
@@ -259,13 +262,6 @@ enum Part {
 }
 
 impl Part {
-    fn sum(&self) -> Amounts {
-        match self {
-            Self::Containers(containers) => containers.sum(Defaults::NONE),
-            Self::Pod(amounts) => amounts.clone(),
-        }
-    }
-
     fn raise(&self, sum: &mut Amounts, defaults: Defaults) {
         match self {
             Self::Containers(containers) => sum.raise(&containers.sum(defaults)),
@@ -309,9 +305,20 @@ impl Running {
 
     fn sum(&self, specified: &Containers, defaults: Defaults) -> Amounts {
         let mut sum = if self.infeasible { Amounts::default() } else { specified.sum(defaults) };
-        self.actuated.raise(&mut sum, defaults);
-        self.allocated.raise(&mut sum, defaults);
+        self.raise(&mut sum, defaults);
         sum
+    }
+
+    /// What the kubelet counts, in whose eyes the spec is what it has allocated.
+    fn without_spec(&self) -> Amounts {
+        let mut sum = Amounts::default();
+        self.raise(&mut sum, Defaults::NONE);
+        sum
+    }
+
+    fn raise(&self, sum: &mut Amounts, defaults: Defaults) {
+        self.actuated.raise(sum, defaults);
+        self.allocated.raise(sum, defaults);
     }
 }
 
@@ -346,8 +353,8 @@ struct PodLevel {
     specified: Amounts,
     /// Combined with the status, if it reports pod-level resources.
     effective: Option<Amounts>,
-    /// What the kubelet has allocated, if the status says so.
-    allocated: Option<Amounts>,
+    /// Likewise, but what is allocated takes the place of what is specified, as far as the status says so.
+    without_spec: Option<Amounts>,
 }
 
 impl PodLevel {
@@ -360,23 +367,19 @@ impl PodLevel {
             return Ok(None);
         }
         let Some(actuated) = &pod.status.resources else {
-            return Ok(Some(Self { specified, effective: None, allocated: None }));
+            return Ok(Some(Self { specified, effective: None, without_spec: None }));
         };
         // What can never be granted does not count.
         let mut effective = if is_resize_infeasible(pod) { Amounts::default() } else { specified.clone() };
-        for (list, path) in [
-            (&actuated.requests, "status.resources.requests"),
-            (&pod.status.allocated_resources, "status.allocatedResources"),
-        ] {
-            if let Some(list) = list {
-                effective.raise(&Amounts::read(list, format_args!("{path}"))?.pod_level());
-            }
-        }
-        let allocated = match &pod.status.allocated_resources {
-            Some(list) => Some(Amounts::read(list, format_args!("status.allocatedResources"))?.pod_level()),
-            None => None,
+        let mut without_spec = match &pod.status.allocated_resources {
+            Some(list) => Amounts::read(list, format_args!("status.allocatedResources"))?.pod_level(),
+            None => effective.clone(),
         };
-        Ok(Some(Self { specified, effective: Some(effective), allocated }))
+        if let Some(list) = &actuated.requests {
+            without_spec.raise(&Amounts::read(list, format_args!("status.resources.requests"))?.pod_level());
+        }
+        effective.raise(&without_spec);
+        Ok(Some(Self { specified, effective: Some(effective), without_spec: Some(without_spec) }))
     }
 }
 

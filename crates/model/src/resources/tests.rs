@@ -41,22 +41,30 @@ fn requests_of_pods_are_those_of_upstream() {
 }
 const ROWS: usize = 86;
 
-/// A pod whose container requests `specified`, with a status that reports allocated and actuated resources for the container or
-/// for the whole pod.
+/// A pod whose container requests two CPUs, with a status that reports allocated and actuated resources for the container or for
+/// the whole pod.
 #[test]
-fn what_a_kubelet_has_allocated_is_kept_where_it_is_not_what_schedulers_count() {
+fn what_a_kubelet_counts_is_kept_where_it_is_not_what_schedulers_count() {
     let container = r#"[{"name":"a","resources":{"requests":{"cpu":"2"}}}]"#;
     let of_container = |rest: &str| format!(r#"{{"containerStatuses":[{{"name":"a",{rest}}}]}}"#);
+    let infeasible = r#""conditions":[{"type":"PodResizePending","status":"True","reason":"Infeasible"}]"#;
     for (spec, status, on_node, allocated) in [
         ("", "{}".to_owned(), 2000, None),
         ("", of_container(r#""allocatedResources":{"cpu":"2"}"#), 2000, None),
         ("", of_container(r#""allocatedResources":{"cpu":"500m"}"#), 2000, Some(500)),
-        // Shrinking: less is allocated than is in use.
+        // Shrinking: less is allocated than is in use, and the kubelet counts what is in use.
         (
             "",
             of_container(r#""allocatedResources":{"cpu":"2"},"resources":{"requests":{"cpu":"3"}}"#),
             3000,
-            Some(2000),
+            None,
+        ),
+        // It is to grow before it has shrunk.
+        (
+            "",
+            of_container(r#""allocatedResources":{"cpu":"500m"},"resources":{"requests":{"cpu":"700m"}}"#),
+            2000,
+            Some(700),
         ),
         (
             "",
@@ -65,10 +73,29 @@ fn what_a_kubelet_has_allocated_is_kept_where_it_is_not_what_schedulers_count() 
             Some(1000),
         ),
         (
+            "",
+            r#"{"allocatedResources":{"cpu":"1"},"resources":{"requests":{"cpu":"1500m"}}}"#.to_owned(),
+            2000,
+            Some(1500),
+        ),
+        (
             r#""resources":{"requests":{"cpu":"4"}},"overhead":{"cpu":"1"},"#,
             r#"{"allocatedResources":{"cpu":"3"},"resources":{"requests":{"cpu":"3"}}}"#.to_owned(),
             5000,
             Some(4000),
+        ),
+        (
+            r#""resources":{"requests":{"cpu":"4"}},"overhead":{"cpu":"1"},"#,
+            r#"{"allocatedResources":{"cpu":"2"},"resources":{"requests":{"cpu":"3"}}}"#.to_owned(),
+            5000,
+            Some(4000),
+        ),
+        // What the node can never grant is counted by neither.
+        (
+            r#""resources":{"requests":{"cpu":"4"}},"#,
+            format!(r#"{{"resources":{{"requests":{{"cpu":"3"}}}},{infeasible}}}"#),
+            3000,
+            None,
         ),
     ] {
         let json = format!(r#"{{"spec":{{{spec}"containers":{container}}},"status":{status}}}"#);

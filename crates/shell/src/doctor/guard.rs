@@ -202,7 +202,7 @@ impl Doctor {
             (
                 Severity::Fault,
                 "no live process holds the guard's Lease: nobody decides, and every bind passes unseen",
-                "see why no secondmate guard runs, or delete the configuration",
+                "see why no secondmate guard runs or is ready, or delete the configuration",
             )
         };
         self.found(severity, check::GUARD, self.webhook(), problem, remedy);

@@ -111,9 +111,10 @@ impl Facts {
         })
     }
 
-    /// Whether the last third of its lifetime has begun; that leaves time to renew it.
+    /// Whether it is to be renewed: the last third of its lifetime has begun, which leaves time for that; or it is not valid yet, because
+    /// the clock of the instance that made it is ahead.
     pub fn is_due(&self, now: i64) -> bool {
-        now > self.not_after - (self.not_after - self.not_before) / 3
+        now < self.not_before || now > self.not_after - (self.not_after - self.not_before) / 3
     }
 }
 
@@ -183,7 +184,7 @@ impl Material {
         Ok(Self { certificate: certificate.pem(), key: key.serialize_pem(), ..self.clone() })
     }
 
-    /// The replacement, if one is needed: because it does not cover the names, cannot be used, or expires soon. When the authority is
+    /// The replacement, if one is needed: because it does not cover the names, cannot be used, is not valid yet, or expires soon. When the authority is
     /// renewed, the old one is kept beside the new one, for instances that still present a certificate signed by it. Names that other
     /// replicas asked for are kept until the certificate is renewed; otherwise replicas with different names would keep replacing it during
     /// a rollout.
@@ -363,6 +364,24 @@ mod tests {
         assert_eq!(certificates(&third.authority).expect("two").len(), 2);
         assert!(!third.authority.contains(first.authority.trim()));
         server_config(&third.certificate, &third.key, Some(&third.authority)).expect("both are read");
+    }
+
+    #[test]
+    fn what_an_instance_has_made_whose_clock_is_ahead_is_replaced_and_stays_so() {
+        let ahead = NOW + 2 * 3600;
+        let of_the_past = made(NOW);
+        let certificate = of_the_past
+            .with_certificate(&names(&["guard.ns.svc", "127.0.0.1"]), Lives::default(), ahead)
+            .expect("names");
+        for (early, keeps_authority) in [(certificate, true), (made(ahead), false)] {
+            let next = renewed(&early, NOW).expect("it is not valid yet");
+            assert_eq!(next.authority == early.authority, keeps_authority);
+            for pem in [&next.authority, &next.certificate] {
+                assert!(Facts::of(pem).expect("one").not_before <= NOW);
+            }
+            assert_eq!(renewed(&next, NOW), None);
+            assert_eq!(renewed(&next, ahead), None, "the one that is ahead does not replace it in turn");
+        }
     }
 
     #[test]

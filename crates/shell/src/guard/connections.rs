@@ -16,7 +16,7 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 /// How many connections there may be, and for how long they may be idle.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Concurrent connections. An API server holds only a few with HTTP/2, and one for each request in flight with HTTP/1.1.
+    /// Concurrent connections. An API server has one for each request in flight, and keeps 25.
     pub connections: usize,
     /// Longer than API servers keep an idle connection (90 s), so that they are the ones that close it and no request hits a connection
     /// that is being closed.
@@ -65,13 +65,8 @@ impl Connections {
     pub fn admit(&mut self) -> Option<Admitted> {
         let mut open = lock(&self.open);
         let displaces = open.len() >= self.limits.connections;
-        if displaces {
-            let idle = open.iter().filter_map(|(number, held)| Some((held.idle_since()?, *number)));
-            let (since, number) = idle.min()?;
-            if since.elapsed() < self.limits.makes_room_after {
-                return None;
-            }
-            open.remove(&number)?.displaced.cancel();
+        if displaces && !displace(&mut open, self.limits) {
+            return None;
         }
         let number = self.next;
         self.next += 1;
@@ -79,6 +74,22 @@ impl Connections {
         open.insert(number, Arc::clone(&held));
         Some(Admitted { slot: Slot { number, held, open: Arc::clone(&self.open) }, displaces })
     }
+
+    /// Lets an existing connection make room although not all places are taken; returns whether there is one that can.
+    pub fn make_room(&self) -> bool {
+        displace(&mut lock(&self.open), self.limits)
+    }
+}
+
+/// Displaces the connection that has been idle longest, if it has been for long enough; returns whether it has.
+fn displace(open: &mut BTreeMap<u64, Arc<Held>>, limits: Limits) -> bool {
+    let idle = open.iter().filter_map(|(number, held)| Some((held.idle_since()?, *number)));
+    let Some((_, number)) = idle.min().filter(|(since, _)| since.elapsed() >= limits.makes_room_after) else {
+        return false;
+    };
+    let displaced = open.remove(&number);
+    displaced.iter().for_each(|held| held.displaced.cancel());
+    displaced.is_some()
 }
 
 /// The place of a connection, which becomes free when this is dropped.
@@ -228,6 +239,21 @@ mod tests {
         assert!(connections.admit().is_none());
         slots.pop();
         assert!(!connections.admit().expect("a free place").displaces);
+        drop(busy);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn room_can_be_made_before_all_places_are_taken() {
+        let limits = Limits::default();
+        let mut connections = Connections::new(limits);
+        let slots: Vec<Slot> = (0..2).map(|_| connections.admit().expect("there is room").slot).collect();
+        assert!(!connections.make_room(), "they have just been opened");
+        tokio::time::advance(limits.makes_room_after).await;
+        let busy = slots[0].held.begin();
+        assert!(connections.make_room());
+        let displaced = |slot: &Slot| slot.held.displaced.is_cancelled();
+        assert_eq!(slots.iter().map(displaced).collect::<Vec<_>>(), [false, true]);
+        assert!(!connections.make_room(), "the other one is in use");
         drop(busy);
     }
 

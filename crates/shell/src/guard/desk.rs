@@ -9,6 +9,8 @@ use secondmate_guard::{Bind, Decision, Found, Guard, Look, Settled, Standing, Ti
 use secondmate_model::objects::Source;
 use secondmate_model::{Pod, Timestamp, Uid};
 use secondmate_telemetry::Metrics;
+use std::future::pending;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,17 +21,19 @@ use tracing::{debug, info, warn};
 /// How long the watches have to show a pod that they do not show yet. Who binds has seen it, so they are about to; a read would not be
 /// quicker, and would cost the API server more.
 const WATCHES_HAVE: Duration = Duration::from_millis(10);
-/// Longest wait for the API server to show a pod that the watches do not show: a webhook has a few seconds for its answer.
+/// Longest wait for the API server to show a pod that the watches do not show, including the wait for other such looks: a webhook has a few
+/// seconds for its answer.
 const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
-/// Such looks at once; further pods pass as unknown.
+/// Such looks at once; further ones wait.
 const LOOKS_MAX: usize = 32;
 /// A turn of the books' task lasts a quarter of a second. Who has not turned for so long was stopped, and has read no watch since; on a
 /// busy machine it may be late by a second or two.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// After so long without a turn it will not turn again.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
-/// For so long after a stop nothing is refused: what the watches have to tell meanwhile is read by then.
-const CATCH_UP: Duration = Duration::from_secs(1);
+/// For so long after a stop, or after a watch was interrupted, nothing is refused: what the watches have to tell meanwhile has arrived by
+/// then.
+pub(super) const CATCH_UP: Duration = Duration::from_secs(1);
 
 /// The desk. Clones share it.
 #[derive(Clone)]
@@ -52,6 +56,8 @@ struct Shared {
     /// When the books' task turned last, and until when it catches up after a stop: nanoseconds of the clock.
     turned: AtomicI64,
     catches_up_until: AtomicI64,
+    /// How many interruptions of the watches the books have caught up with; `None`: not even with the first lists.
+    caught_up: watch::Sender<Option<u64>>,
     /// Why nothing is refused now, as it was last said.
     said: Mutex<Option<String>>,
 }
@@ -64,6 +70,7 @@ impl Desk {
                 guard: Mutex::new(Guard::new(Times::default())),
                 turned: AtomicI64::new(clock.now().nanos),
                 catches_up_until: AtomicI64::new(i64::MIN),
+                caught_up: watch::Sender::new(None),
                 clock,
                 leading,
                 currency,
@@ -105,6 +112,9 @@ impl Desk {
         if let Err(why) = shared.currency.check() {
             return not_in_sync(why);
         }
+        if *shared.caught_up.borrow() != Some(shared.currency.interruptions()) {
+            return not_in_sync("what the watches have shown in the meantime is being read".to_owned());
+        }
         if shared.lags.load(Ordering::Relaxed) {
             return not_in_sync(
                 "the API server has bound or deleted pods, and the watches do not show it yet".to_owned(),
@@ -135,6 +145,28 @@ impl Desk {
         } else {
             Err("waiting for the bind guard's caches to sync".to_owned())
         }
+    }
+
+    /// How often the watches have been interrupted, if the books have not caught up with that and can do so now: the first lists are
+    /// complete, and the watches are up to date again.
+    pub fn to_catch_up_with(&self) -> Option<u64> {
+        // Read first: if the next interruption comes right after this, it is not taken for this one.
+        let interruptions = self.shared.currency.interruptions();
+        let is_behind = *self.shared.caught_up.borrow() != Some(interruptions);
+        let can = is_behind && self.is_listed().is_ok() && self.shared.currency.check().is_ok();
+        can.then_some(interruptions)
+    }
+
+    /// The books contain what the watches had to tell after so many interruptions.
+    pub fn caught_up(&self, interruptions: u64) {
+        self.shared.caught_up.send_replace(Some(interruptions));
+    }
+
+    /// Returns when the books contain the first lists.
+    pub async fn first_lists(&self) {
+        let mut caught_up = self.shared.caught_up.subscribe();
+        // It does not fail: the sender is here.
+        let _ = caught_up.wait_for(Option::is_some).await;
     }
 
     /// Whether the books are kept.
@@ -176,7 +208,7 @@ impl Desk {
         info!(pod = %refusal.pod, node = %bind.node, scheduler, dry_run = bind.dry_run, "refused: {refusal}");
     }
 
-    /// A request that is no review of a bind; it is answered so, and what it was about is carried out.
+    /// A request that is no review of a bind, or whose body could not be read; it is answered so, and what it was about is carried out.
     pub fn malformed(&self, why: &str) {
         self.shared.metrics.guard.binds("", "malformed").inc();
         debug!("not a review of a bind: {why}");
@@ -196,17 +228,20 @@ impl Desk {
         if known.is_some() || !self.shared.leading.may_write() {
             return known;
         }
-        let shown = async {
+        let mut shown = pin!(async {
             while news.changed().await.is_ok() {
                 if let Some(pod) = self.guard().pod_of(bind) {
-                    return Some(pod);
+                    return pod;
                 }
             }
-            None
-        };
-        match timeout(WATCHES_HAVE, shown).await {
-            Ok(Some(pod)) => Some(pod),
-            Ok(None) | Err(_) => self.look_up(bind).await,
+            pending().await
+        });
+        if let Ok(pod) = timeout(WATCHES_HAVE, shown.as_mut()).await {
+            return Some(pod);
+        }
+        tokio::select! {
+            pod = shown => Some(pod),
+            pod = self.look_up(bind) => pod.or_else(|| self.guard().pod_of(bind)),
         }
     }
 
@@ -217,9 +252,12 @@ impl Desk {
 
     /// A pod that the watches do not show, from the API server.
     async fn look_up(&self, bind: &Bind) -> Option<Arc<Pod>> {
-        let _slot = self.shared.looks.try_acquire().ok()?;
-        let path = format!("/api/v1/namespaces/{}/pods/{}", bind.namespace, bind.name);
-        let body = timeout(LOOK_TIMEOUT, self.shared.caller.read(&Call::get(path))).await.ok()?.ok()?;
+        let call = Call::get(format!("/api/v1/namespaces/{}/pods/{}", bind.namespace, bind.name));
+        let read = async {
+            let _slot = self.shared.looks.acquire().await.ok()?;
+            self.shared.caller.read(&call).await.ok()
+        };
+        let body = timeout(LOOK_TIMEOUT, read).await.ok()??;
         let pod = Source::try_from(&*body).and_then(Source::pod).ok()?;
         Pod::new(&pod).ok().map(Arc::new)
     }
@@ -244,6 +282,11 @@ impl Desk {
         }
         self.say(self.check(now));
         looks
+    }
+
+    /// One more pod to be looked at, if one is due.
+    pub fn next_look(&self) -> Option<Look> {
+        self.guard().looks(self.now(), 1).pop()
     }
 
     /// Says it when it begins or ceases to decide.
@@ -289,11 +332,12 @@ impl Desk {
         }
     }
 
-    /// A pod appeared on its node that was not approved here. After a change of leaders it may have been approved by the former one.
+    /// A pod appeared on its node, and the books contain no request for it: the guard was not asked, or could not tell what it was asked
+    /// about, or has given the room back since. After a change of leaders it may have been approved by the former one.
     pub fn unasked(&self, pod: &Pod) {
         if self.decides().is_ok() && self.shared.leading.is_settled() {
             self.shared.metrics.guard.bound_unasked.inc();
-            debug!(pod = pod.full_name(), "bound without the guard having been asked");
+            debug!(pod = pod.full_name(), "bound, and the guard knows of no request for it");
         }
     }
 }
@@ -309,50 +353,4 @@ fn found(body: &[u8], uid: &Uid) -> Found {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::{feed, review};
-    use super::*;
-    use crate::inbox::Message;
-    use crate::lease::Term;
-    use crate::tasks::Tasks;
-    use secondmate_core::port::{Input, PodWatch};
-    use std::collections::BTreeSet;
-    use tokio::sync::mpsc;
-    use tokio_util::sync::CancellationToken;
-
-    const POD: &[u8] = br#"{
-        "metadata": { "name": "web", "namespace": "team", "uid": "u-1" },
-        "spec": { "schedulerName": "mate", "containers": [{ "name": "c" }] }
-    }"#;
-    const REVIEW: &[u8] = br#"{
-        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-        "request": { "uid": "r-1", "name": "web", "namespace": "team", "object": {
-            "metadata": { "name": "web", "namespace": "team", "uid": "u-1" },
-            "target": { "kind": "Node", "name": "n1" }
-        } }
-    }"#;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pod_that_the_watches_are_about_to_show_is_waited_for() {
-        // Whoever reads there gets no answer.
-        let nowhere = kube_client::Config::new("http://127.0.0.1:1".parse().expect("a URL"));
-        let client = kube_client::Client::try_from(nowhere).expect("a client");
-        let caller = Caller::new(client, None, Duration::from_secs(1));
-        let (_leads, leading) = watch::channel(Some(Term::unlimited()));
-        let metrics = Metrics::new();
-        let desk = Desk::new(Leading::new(leading), Currency::default(), caller, metrics.clone());
-        let (tasks, _failures) = Tasks::new(CancellationToken::new());
-        let (watches, messages) = mpsc::channel(1);
-        tokio::spawn(feed::feed(desk.clone(), messages, BTreeSet::new(), tasks));
-        let asked = review::read(REVIEW).expect("a review of a Binding");
-        let shown = async {
-            tokio::time::sleep(WATCHES_HAVE / 2).await;
-            let pod = Source::try_from(POD).and_then(Source::pod).expect("a pod");
-            let pod = Arc::new(Pod::new(&pod).expect("a pod"));
-            watches.send(Message::Watched(Input::Pod(PodWatch::Pending, pod))).await.expect("it is fed");
-        };
-        tokio::join!(desk.decide(&asked), shown);
-        // A scheduler name is known of who was shown.
-        assert_eq!(metrics.guard.binds("mate", "unknown-node").get(), 1);
-    }
-}
+mod tests;

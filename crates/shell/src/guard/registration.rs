@@ -83,6 +83,11 @@ enum RegistrationError {
     /// The certificate being served has expired.
     #[error("it has expired: the API server accepts no connection, and binds pass unseen")]
     Expired,
+    /// The certificate being served is not valid yet.
+    #[error(
+        "it is not valid yet, by this machine's clock: if the API server's clock agrees, it accepts no connection, and binds pass unseen"
+    )]
+    NotYetValid,
 }
 
 /// What is being served with.
@@ -211,10 +216,11 @@ impl Registration {
             self.tls.send_replace(Some(config));
             *served = Some(new);
         }
-        if facts.not_after < unix_now() {
-            return Err(RegistrationError::Expired);
+        match unix_now() {
+            now if facts.not_after < now => Err(RegistrationError::Expired),
+            now if facts.not_before > now => Err(RegistrationError::NotYetValid),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// The contents of the Secret, made or renewed if necessary.

@@ -1,9 +1,10 @@
 //! The HTTPS server that the API server calls.
 //!
-//! What matters is that no request waits: a bind whose review is not answered in time passes, and is not counted. So connections are
-//! accepted at once, from a long backlog; handshakes run concurrently; connections are kept; and HTTP/2 carries as many concurrent requests
-//! as the API server cares to send. Only an instance that does not lead closes a connection after answering on it: the next request should
-//! find the leader. Unused connections are not kept either, and when there are too many, the one that has been idle longest makes room.
+//! What matters is that no request waits: a bind whose review is not answered in time passes, and is not counted. API servers call webhooks
+//! over HTTP/1.1, one request at a time on each connection (over HTTP/2 only on their own loopback address). So connections are accepted at
+//! once, from a long backlog; handshakes run concurrently; and connections are kept. Only an instance that does not lead closes a connection
+//! after answering on it: the next request should find the leader. Unused connections are not kept either, and when there are too many, the
+//! one that has been idle longest makes room.
 
 use super::bodies::{Bodies, BodyError};
 use super::connections::{Admitted, Connections, Held, Limits, Slot, keep};
@@ -33,13 +34,16 @@ use tracing::{debug, warn};
 pub(super) const PATH: &str = "/bind";
 /// Maximum connections waiting to be accepted; the kernel's own limit is 4,096 by default.
 const BACKLOG: u32 = 4096;
-/// Maximum concurrent requests on one HTTP/2 connection.
-const STREAMS_MAX: u32 = 1024;
+/// Maximum size of what is read ahead on an HTTP/1.1 connection, so also of the headers of a request. An API server sends less than 1 KiB of
+/// them; hyper would keep 400 KiB for each connection that never ends its headers.
+const HEADERS_MAX: usize = 16 << 10;
+/// Maximum concurrent requests on one HTTP/2 connection. A client with more opens another one.
+const STREAMS_MAX: u32 = 100;
 /// How much a connection, and one request on it, may send ahead of what has been read: both are kept in memory.
 const CONNECTION_WINDOW: u32 = 128 << 10;
 const STREAM_WINDOW: u32 = 64 << 10;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Pause after a connection could not be accepted, most likely because file descriptors ran out.
+/// Pause after a connection could not be accepted, most likely because file descriptors ran out: by then, the one that makes room is closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The ALPN name of HTTP/2.
 const HTTP2: &[u8] = b"h2";
@@ -73,8 +77,15 @@ pub(super) async fn serve(
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                warn!(%error, "cannot accept a connection for the bind guard");
-                sleep(ACCEPT_PAUSE).await;
+                metrics.guard.connections_failed("accept").inc();
+                // Otherwise the client is gone, and the next one may be here.
+                if !is_about_the_client(&error) {
+                    warn!(%error, "cannot accept a connection for the bind guard");
+                    if connections.make_room() {
+                        metrics.guard.connections_failed("displaced").inc();
+                    }
+                    sleep(ACCEPT_PAUSE).await;
+                }
                 continue;
             }
         };
@@ -93,6 +104,12 @@ pub(super) async fn serve(
         let asked = Asked { desk: desk.clone(), bodies: bodies.clone() };
         served.spawn(connection(stream, config, asked, metrics.clone(), slot));
     }
+}
+
+/// Whether a connection could not be accepted because of its other end, rather than for lack of file descriptors or memory.
+fn is_about_the_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 /// What answers requests, and what reads their bodies.
@@ -151,7 +168,10 @@ async fn connection(
         keep(connection, http2::Connection::graceful_shutdown, leading, held).await
     } else {
         // A client that does not finish its headers counts as idle.
-        let connection = http1::Builder::new().header_read_timeout(None).serve_connection(stream, service);
+        let connection = http1::Builder::new()
+            .header_read_timeout(None)
+            .max_buf_size(HEADERS_MAX)
+            .serve_connection(stream, service);
         keep(connection, http1::Connection::graceful_shutdown, leading, held).await
     };
     if let Err(error) = result {
@@ -187,8 +207,9 @@ async fn reply_to(Asked { desk, bodies }: &Asked, request: Request<Incoming>) ->
                 BodyError::TooSlow => StatusCode::REQUEST_TIMEOUT,
                 BodyError::TooLong | BodyError::Broken(_) => StatusCode::PAYLOAD_TOO_LARGE,
             };
-            if error == BodyError::Full {
-                desk.overloaded();
+            match error {
+                BodyError::Full => desk.overloaded(),
+                _ => desk.malformed(&error.to_string()),
             }
             return text(status, format!("{error}\n"));
         }

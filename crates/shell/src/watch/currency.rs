@@ -16,6 +16,8 @@ struct State {
     listing: bool,
     /// The last request failed, or the stream broke.
     failed: bool,
+    /// How often it has begun to list or failed.
+    interruptions: u64,
 }
 
 impl Currency {
@@ -29,7 +31,7 @@ impl Currency {
     /// Adds a watch that has not shown anything yet.
     pub fn add(&self, number: usize, name: String) {
         let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-        watches.insert(number, State { name, listing: true, failed: false });
+        watches.insert(number, State { name, listing: true, failed: false, interruptions: 0 });
     }
 
     /// The API server has answered it.
@@ -39,7 +41,10 @@ impl Currency {
 
     /// The watch is listing, for the first time or again.
     pub fn listing(&self, number: usize) {
-        self.with(number, |state| state.listing = true);
+        self.with(number, |state| {
+            state.listing = true;
+            state.interruptions += 1;
+        });
     }
 
     /// A list is complete.
@@ -52,7 +57,17 @@ impl Currency {
 
     /// One of its requests failed, or its stream broke.
     pub fn failed(&self, number: usize) {
-        self.with(number, |state| state.failed = true);
+        self.with(number, |state| {
+            state.failed = true;
+            state.interruptions += 1;
+        });
+    }
+
+    /// How often the watches have begun to list or failed so far. A watch that is up to date again has more to show than it has shown:
+    /// whatever happened in between.
+    pub fn interruptions(&self) -> u64 {
+        let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        watches.values().map(|state| state.interruptions).sum()
     }
 
     /// Checks that all watches are up to date.
@@ -100,6 +115,6 @@ mod tests {
         currency.answered(1);
         assert!(currency.check().is_err());
         currency.listed(1);
-        assert_eq!(currency.check(), Ok(()));
+        assert_eq!((currency.check(), currency.interruptions()), (Ok(()), 2));
     }
 }

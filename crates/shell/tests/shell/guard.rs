@@ -22,13 +22,17 @@ pub const SERVICE: &str = "secondmate-guard";
 
 /// A webhook configuration as in the manifests, without an authority yet.
 pub fn register(sandbox: &Sandbox, policy: &str) {
+    register_as(sandbox, WEBHOOK, policy);
+}
+
+fn register_as(sandbox: &Sandbox, name: &str, policy: &str) {
     let _ = sandbox.objects().create(json!({
         "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE },
     }));
     let configuration = json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingWebhookConfiguration",
-        "metadata": { "name": WEBHOOK },
+        "metadata": { "name": name },
         "webhooks": [{
             "name": "guard.secondmate.dev",
             "clientConfig": { "service": { "namespace": NAMESPACE, "name": SERVICE, "path": "/bind" } },
@@ -299,6 +303,35 @@ async fn one_of_two_decides_the_service_leads_to_it_and_both_have_one_certificat
     let approved = "secondmate_guard_binds_total{scheduler=\"mate\",verdict=\"approved\"}";
     assert_eq!((count(&first_metrics, approved), count(&second_metrics, approved)), (0, 1));
     second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_cannot_serve_yet_takes_the_lease_from_nobody_who_can() {
+    let sandbox = sandbox(1).await;
+    register(&sandbox, "Ignore");
+    let first = deciding_guard(&sandbox, &Metrics::new()).await;
+    let start = async |retry_period: Duration, configuration: &str| {
+        let metrics = Metrics::new();
+        let mut options = guard_options(&sandbox, &metrics);
+        options.election.as_mut().expect("there is one").retry_period = retry_period;
+        if let CertificateSource::Own { webhook, .. } = &mut options.certificate {
+            *webhook = configuration.to_owned();
+        }
+        let admin = options.admin.clone();
+        let guard = GuardService::start(options).await.expect("the guard starts");
+        (guard, admin, metrics)
+    };
+    let (standby, admin, standby_metrics) = start(Duration::from_secs(3), WEBHOOK).await;
+    until("the standby is ready", || admin.health.ready().is_ok()).await;
+    // It has nothing to publish its authority in, and would take the Lease thirty times as fast.
+    let (cold, _, cold_metrics) = start(Duration::from_millis(100), "later").await;
+    first.stop().await;
+    until("the standby takes over", || standby_metrics.guard.deciding.get() == 1).await;
+    assert_eq!(cold_metrics.guard.deciding.get(), 0);
+    register_as(&sandbox, "later", "Ignore");
+    standby.stop().await;
+    until("the other one has found its configuration", || cold_metrics.guard.deciding.get() == 1).await;
+    cold.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,7 +18,7 @@ pub struct GuardMetrics {
     pub answer_duration: Histogram,
     /// Binds that were approved and have not been seen yet.
     pub unseen: Gauge,
-    /// Pods that were bound without asking the guard, while it was deciding.
+    /// Pods that were bound without a request that the guard knows of, while it was deciding.
     pub bound_unasked: Counter,
     /// Whether it decides (1) or lets everything pass (0).
     pub deciding: Gauge,
@@ -38,7 +38,7 @@ impl GuardMetrics {
         let binds = Labelled::counter(["scheduler", "verdict"]);
         registry.register(
             "guard_binds",
-            "Number of binds sent to the guard, by the pod's scheduler and verdict: approved, refused, or why they were allowed without a decision; malformed if the request could not be decoded, overloaded if 64 MiB of requests were being read",
+            "Number of binds sent to the guard, by the pod's scheduler and verdict: approved, refused, or why they were allowed without a decision; malformed if the request could not be read or decoded, overloaded if 64 MiB of requests were being read",
             binds.family(),
         );
         let refused = Labelled::counter(["reason", "first"]);
@@ -68,7 +68,7 @@ impl GuardMetrics {
         let bound_unasked = Counter::default();
         registry.register(
             "guard_bound_unasked",
-            "Number of pods bound without a call to the guard while it was deciding: the API server cannot reach it or does not call it; not counted for 45 s after a change of leader",
+            "Number of pods bound without a request that the guard knows of, while it was deciding: usually, the API server cannot reach it or does not call it; rarely, it was called and allowed the bind as unknown-pod, malformed or overloaded, or had given up an approval that was carried out later; not counted for 45 s after a change of leader",
             bound_unasked.clone(),
         );
         let deciding = Gauge::default();
@@ -86,13 +86,13 @@ impl GuardMetrics {
         let connections = Counter::default();
         registry.register(
             "guard_connections",
-            "Number of connections established to the guard: over HTTP/1.1, which API servers use for a Service, more than 25 concurrent binds open new ones; over HTTP/2 a few suffice",
+            "Number of connections established to the guard: API servers call webhooks over HTTP/1.1 and keep 25 connections, so more than 25 concurrent binds open new ones",
             connections.clone(),
         );
         let connections_failed = Labelled::counter(["reason"]);
         registry.register(
             "guard_connections_failed",
-            "Number of failed connections to the guard, by reason: tls (the API server may not accept the certificate), timeout, displaced (idle, closed to make room for another), limit (none was idle), no-certificate",
+            "Number of failed connections to the guard, by reason: tls (the API server may not accept the certificate), timeout, displaced (idle, closed to make room for another), limit (none was idle), accept (usually, too many files are open), no-certificate",
             connections_failed.family(),
         );
         Self {

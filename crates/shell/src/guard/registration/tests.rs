@@ -101,6 +101,23 @@ async fn a_certificate_in_files_is_read_again_and_only_clients_of_the_authority_
     assert!(!comes_in(&config, &first.authority, Some(&client)).await);
 }
 
+#[tokio::test]
+async fn a_certificate_in_files_that_is_not_valid_now_is_served_and_said() {
+    let nowhere: Uri = "http://127.0.0.1:1".parse().expect("a URL");
+    let of_a_day = Lives { certificate: Duration::from_secs(86400), ..Lives::default() };
+    for (made_at, said) in [(-2 * 86400, "it has expired"), (2 * 86400, "it is not valid yet")] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let made = Material::new(&names(), of_a_day, unix_now() + made_at).expect("a name");
+        let certificate = write(folder.path(), "tls.crt", &made.certificate);
+        let key = write(folder.path(), "tls.key", &made.key);
+        let (registration, tls) =
+            registration(nowhere.clone(), CertificateSource::Files { certificate, key }, None);
+        let error = registration.look(&mut State::default()).await.expect_err(said);
+        assert!(error.to_string().starts_with(said), "{error}");
+        assert!(tls.borrow().is_some(), "it is served all the same");
+    }
+}
+
 const WEBHOOK: &str = "guard";
 
 /// A cluster in which the guard is registered.

@@ -9,7 +9,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use std::collections::BTreeSet;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// A server without a cluster behind it.
 struct Server {
@@ -44,7 +46,7 @@ impl Server {
         Self { address, authority: made.authority, metrics, _leads: leads, _serving: serving }
     }
 
-    async fn open(&self, protocol: &[u8]) -> Client {
+    async fn connect(&self, protocol: &[u8]) -> TlsStream<TcpStream> {
         let mut roots = RootCertStore::empty();
         let authority = CertificateDer::from_pem_slice(self.authority.as_bytes()).expect("PEM");
         roots.add(authority).expect("an authority");
@@ -54,7 +56,11 @@ impl Server {
         config.alpn_protocols = vec![protocol.to_vec()];
         let stream = TcpStream::connect(self.address).await.expect("it listens");
         let name = ServerName::try_from("127.0.0.1").expect("a name");
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("TLS");
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("TLS")
+    }
+
+    async fn open(&self, protocol: &[u8]) -> Client {
+        let stream = self.connect(protocol).await;
         if protocol == HTTP2 {
             let made = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
             let (sender, connection) = made.expect("HTTP/2");
@@ -104,6 +110,34 @@ async fn a_connection_that_nobody_uses_is_closed_whatever_it_speaks() {
         let unused = server.open(protocol).await;
         until("both are closed", || used.is_closed() && unused.is_closed()).await;
     }
+}
+
+#[tokio::test]
+async fn headers_without_an_end_are_kept_up_to_a_bound() {
+    let server = Server::start(Limits::default());
+    let mut stream = server.connect(b"http/1.1").await;
+    let mut head = format!("POST {PATH} HTTP/1.1\r\nx: ");
+    head.extend(std::iter::repeat_n('x', HEADERS_MAX - head.len()));
+    stream.write_all(head.as_bytes()).await.expect("it is read");
+    stream.flush().await.expect("it is read");
+    let mut answer = [0; 12];
+    let read = timeout(Duration::from_secs(60), stream.read_exact(&mut answer));
+    read.await.expect("it waits for no more").expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 431");
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_read_is_counted_as_a_bind_that_passes() {
+    let server = Server::start(Limits::default());
+    let mut stream = server.connect(b"http/1.1").await;
+    let head = format!("POST {PATH} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
+    stream.write_all(format!("{head}no number\r\n").as_bytes()).await.expect("it is read");
+    stream.flush().await.expect("it is read");
+    let mut answer = [0; 12];
+    let read = timeout(Duration::from_secs(60), stream.read_exact(&mut answer));
+    read.await.expect("it is answered").expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 413");
+    assert_eq!(server.metrics.guard.binds("", "malformed").get(), 1);
 }
 
 #[tokio::test]
