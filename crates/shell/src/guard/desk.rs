@@ -15,12 +15,14 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 /// How long the watches have to show a pod that they do not show yet. Who binds has seen it, so they are about to; a read would not be
 /// quicker, and would cost the API server more.
 const WATCHES_HAVE: Duration = Duration::from_millis(10);
+/// Pause after the books were asked in vain for a pod that the watches do not show yet: many binds may wait, and each piece of news wakes all.
+const ASKED_IN_VAIN: Duration = Duration::from_millis(2);
 /// Longest wait for the API server to show a pod that the watches do not show, including the wait for other such looks: a webhook has a few
 /// seconds for its answer.
 const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
@@ -233,6 +235,7 @@ impl Desk {
                 if let Some(pod) = self.guard().pod_of(bind) {
                     return pod;
                 }
+                sleep(ASKED_IN_VAIN).await;
             }
             pending().await
         });
