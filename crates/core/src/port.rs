@@ -288,7 +288,8 @@ pub enum Observation {
         /// Time from the order to evict the first victim until the last one was answered, or until the pod got its room without
         /// it.
         took: Duration,
-        /// Whether the eviction of every victim was ordered and none failed. Otherwise the last victim was spared.
+        /// Whether the eviction of every victim was ordered, except for one that had left by then, and none failed. Otherwise
+        /// the last victim was spared.
         succeeded: bool,
     },
     /// A preemption was put off; reported once each time the reason comes up.

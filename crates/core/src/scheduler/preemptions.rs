@@ -25,7 +25,7 @@ struct Preemption {
     /// Evicted once the others have been.
     last: Option<Arc<Pod>>,
     /// The last victim: once it is terminating, the pod need not be held back any longer.
-    last_uid: Uid,
+    last_victim: Arc<Pod>,
     /// The last victim left before its eviction was answered.
     released: bool,
     /// An eviction failed: the last victim is spared, and the pod is retried.
@@ -249,7 +249,7 @@ impl Scheduler {
             began: now,
             plugin: found.plugin.clone().unwrap_or_default(),
             outstanding: BTreeMap::new(),
-            last_uid: last.uid.clone(),
+            last_victim: Arc::clone(&last),
             last: Some(last),
             released: false,
             failed: false,
@@ -284,28 +284,31 @@ impl Scheduler {
 
     /// The last victim's turn comes when the others have been evicted. It is spared, and the preemptor retried, if others have
     /// used up its budget meanwhile. If it is stopped in memory, no further event will come, so the preemptor is retried at once.
+    /// If it has left its node by then, because it is gone or its binding failed, it is not in the way any more: wherever it is
+    /// now, it stays there.
     fn evict_last(&mut self, preemptor: &Uid, now: Timestamp) {
         let Some(preemption) = self.preemptions.by_preemptor.get_mut(preemptor) else { return };
         if !preemption.outstanding.is_empty() {
             return;
         }
-        if let Some(last) = &preemption.last
-            && self.cache.pod(&last.uid).is_some_and(|pod| !pod.deleting)
-        {
-            self.budgets.charge(self.snapshot.objects_mut(), std::slice::from_ref(last), now);
-        }
-        let overdraws = |last: &Arc<Pod>| {
-            self.budgets.overdrawn_for(&last.uid).any(|budget| !preemption.overdraws.contains(budget))
+        let Some(last) = preemption.last.clone() else { return };
+        let Some(there) = self.cache.pod(&last.uid).filter(|pod| pod.node_name == last.node_name) else {
+            preemption.last = None;
+            self.spared(&last.uid, now);
+            self.finish_preemption(preemptor, now);
+            return;
         };
-        if preemption.last.as_ref().is_some_and(overdraws) {
+        if !there.deleting {
+            self.budgets.charge(self.snapshot.objects_mut(), std::slice::from_ref(&last), now);
+        }
+        if self.budgets.overdrawn_for(&last.uid).any(|budget| !preemption.overdraws.contains(budget)) {
             self.give_up(preemptor, now);
             let (queue, cx) = self.queue_at(now);
             queue.force_activate(preemptor, cx);
             return;
         }
-        if let Some(victim) = preemption.last.take()
-            && self.evict(preemptor, &victim, now)
-        {
+        preemption.last = None;
+        if self.evict(preemptor, &last, now) {
             self.end(preemptor, now);
             let (queue, cx) = self.queue_at(now);
             queue.force_activate(preemptor, cx);
@@ -353,12 +356,13 @@ impl Scheduler {
     }
 
     /// Every eviction is done. The preemptor waits for its victims to go; their deletion wakes it like any other pod. If the last
-    /// one has already gone, no such event will come, so the pod is tried again whether it was held back or only waits.
+    /// one has already left its node, no such event will come, so the pod is tried again whether it was held back or only waits.
     fn finish_preemption(&mut self, preemptor: &Uid, now: Timestamp) {
         let Some(preemption) = self.end(preemptor, now) else { return };
-        let gone = self.cache.pod(&preemption.last_uid).is_none();
+        let last = &preemption.last_victim;
+        let gone = self.cache.pod(&last.uid).is_none_or(|pod| pod.node_name != last.node_name);
         if !gone {
-            self.preemptions.await_last(preemptor, &preemption.last_uid);
+            self.preemptions.await_last(preemptor, &last.uid);
         }
         let (queue, cx) = self.queue_at(now);
         queue.ungate(preemptor, gone, cx);
@@ -372,7 +376,7 @@ impl Scheduler {
     /// announced next, wakes them.
     pub(super) fn victim_leaving(&mut self, victim: &Uid, now: Timestamp) {
         self.budgets.leaves(victim, now);
-        let waits = |p: &Preemption| p.last_uid == *victim && p.last.is_none() && !p.released;
+        let waits = |p: &Preemption| p.last_victim.uid == *victim && p.last.is_none() && !p.released;
         let preemptors: Vec<Uid> =
             self.preemptions.by_preemptor.iter().filter(|(_, p)| waits(p)).map(|(u, _)| u.clone()).collect();
         for preemptor in preemptors {

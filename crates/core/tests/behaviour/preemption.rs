@@ -121,8 +121,8 @@ fn a_last_victim_that_went_by_itself_before_its_turn_does_not_leave_the_pod_wait
     cluster.gone(PodWatch::Assigned, "v1");
     assert_eq!(cluster.place("p"), "Gated", "evictions are on the way");
     cluster.evicted("p", "v1", Ok(()));
-    assert_eq!(evictions(&mut cluster), ["evict v0 for p"]);
-    cluster.evicted("p", "v0", Ok(()));
+    assert_eq!(evictions(&mut cluster), Vec::<String>::new(), "there is nobody left to evict");
+    assert_eq!(cluster.core.sizes().preemptions, 0);
     assert_eq!(cluster.place("p"), "Backoff");
 }
 
@@ -145,10 +145,55 @@ fn a_last_victim_that_went_before_its_turn_wakes_a_pod_that_nothing_else_had_tri
         "it is not held back, since no event has tried to wake it"
     );
     cluster.evicted("p", "first", Ok(()));
-    assert_eq!(evictions(&mut cluster), ["evict last for p"]);
-    cluster.gone_before_eviction("p", "last");
+    assert_eq!(evictions(&mut cluster), Vec::<String>::new());
     assert_eq!(cluster.core.sizes().preemptions, 0);
     assert_eq!(cluster.place("p"), "Backoff");
+}
+
+/// The binding of the last victim fails while the first one is being evicted.
+fn last_victim_is_free_again() -> Cluster {
+    let mut cluster = Cluster::new(&["DefaultPreemption", "A"]);
+    cluster.node("n1 cpu=1");
+    cluster.assigned("first cpu=400m node=n1 priority=1");
+    cluster.pending("last cpu=400m");
+    assert_eq!(cluster.step(), "last -> n1");
+    cluster.pending("p cpu=900m priority=5");
+    assert_eq!(cluster.step(), "p: unschedulable");
+    assert_eq!(evictions(&mut cluster), ["evict first for p"]);
+    cluster.answer("last", BindOutcome::Refused { code: 403, message: "no room".to_owned() });
+    assert_eq!(cluster.place("last"), "ErrorBackoff");
+    cluster
+}
+
+#[test]
+fn a_last_victim_whose_binding_failed_before_its_turn_is_spared_while_it_waits() {
+    let mut cluster = last_victim_is_free_again();
+    cluster.evicted("p", "first", Ok(()));
+    assert_eq!(evictions(&mut cluster), Vec::<String>::new());
+    assert_eq!(cluster.core.sizes().preemptions, 0);
+    assert_eq!((cluster.place("last"), cluster.place("p")), ("ErrorBackoff".into(), "Backoff".into()));
+    cluster.gone(PodWatch::Assigned, "first");
+    assert_eq!(cluster.step(), "p -> n1");
+}
+
+#[test]
+fn a_last_victim_that_was_placed_elsewhere_before_its_turn_stays_there() {
+    // There it waits on permit, or its binding is sent.
+    for on_permit in [true, false] {
+        let mut cluster = last_victim_is_free_again();
+        if on_permit {
+            let wait = (Status::wait(""), Duration::from_secs(60));
+            cluster.script.lines().permit.insert("A/last".to_owned(), wait);
+        }
+        cluster.node("n2 cpu=500m");
+        cluster.wait(3.0);
+        assert_eq!(cluster.step(), "last -> n2");
+        cluster.effects();
+        cluster.evicted("p", "first", Ok(()));
+        assert_eq!(cluster.effects(), ["event first Preempted: Preempted by pod p on node n1"]);
+        assert_eq!(cluster.core.sizes().preemptions, 0);
+        assert_eq!((cluster.place("last"), cluster.place("p")), ("InFlight".into(), "Active".into()));
+    }
 }
 
 #[test]

@@ -7,12 +7,16 @@
 //!   (`judge/successors.rs`). If loops are left unbroken, such evictions are counted.
 //! * Budgets: while evictions of one preemption are not in the status of a budget, no other preemption overdraws it; nor does a preemption
 //!   with its last victim, whose turn comes later, unless it did so when it was chosen.
+//! * Victims: no pod is evicted from a node that it has left by then, because it is gone, waits again, or was placed elsewhere
+//!   (`judge/places.rs`).
 
+mod places;
 mod successors;
 #[cfg(test)]
 mod tests;
 
 use super::*;
+use places::Places;
 use secondmate_core::port::Verified;
 use secondmate_model::objects::{DisruptionBudget, Object, ObjectName};
 use std::collections::BTreeSet;
@@ -85,6 +89,7 @@ struct Open {
 pub(super) struct Judge {
     rounds: BTreeMap<Uid, Rounds>,
     successors: Successors,
+    places: Places,
     /// Preemptors for which an eviction was answered in this turn: it may be the last victim's turn.
     answered: BTreeSet<Uid>,
     budgets: BTreeMap<ObjectName, Told>,
@@ -116,6 +121,7 @@ fn leaves(pools: &mut [(Atom, Option<Timestamp>)], now: Timestamp) {
 impl Judge {
     /// The core is told something; `is_new`: about a pod that it has not seen on that node.
     pub fn input(&mut self, input: &Input, is_new: bool, now: Timestamp) {
+        self.places.input(input);
         match input {
             Input::Node(node) => {
                 let label = node.labels.iter().find(|(key, _)| key.as_str() == "pool");
@@ -220,6 +226,7 @@ impl Judge {
     /// The core must not request it.
     pub fn effect(&mut self, effect: &Effect, options: Options, now: Timestamp) -> Pace {
         let (tenants, mut pace) = (options.tenants, Pace::Kept);
+        self.places.effect(effect);
         if let Effect::Bind { pod, .. } | Effect::BindByExtender { pod, .. } = effect {
             self.placed.insert(pod.uid.clone());
         }
@@ -261,6 +268,13 @@ impl Judge {
                     victim.full_name(),
                     preemptor.full_name()
                 );
+                assert!(
+                    !self.places.has_left(victim),
+                    "victims: pod {} is evicted for pod {} from node {:?}, where it is not any more",
+                    victim.full_name(),
+                    preemptor.full_name(),
+                    victim.node_name
+                );
                 pace = self.evicts(victim, preemptor, now);
                 assert!(
                     pace == Pace::Kept || options.loops_unbroken,
@@ -281,6 +295,7 @@ impl Judge {
     /// All effects of a turn have been taken.
     pub fn turn_ends(&mut self) {
         self.answered.clear();
+        self.places.turn_ends();
     }
 
     /// The core has lost its memory.
