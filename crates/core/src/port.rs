@@ -57,7 +57,7 @@ pub enum Input {
         /// The pod being evicted.
         victim: Uid,
         /// The result.
-        result: Result<Evicted, String>,
+        result: Result<Evicted, EvictError>,
     },
 }
 
@@ -89,6 +89,17 @@ pub enum Evicted {
     Deleted,
     /// There was nothing to delete: the victim had already gone.
     Gone,
+}
+
+/// Why an eviction did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EvictError {
+    /// It was not carried out: the victim stays.
+    #[error("{0}")]
+    NotDone(String),
+    /// The outcome is unknown: the victim may or may not have been deleted.
+    #[error("{0}")]
+    Unknown(String),
 }
 
 /// How a binding ended.

@@ -10,7 +10,8 @@
 //! and [`SETTLES_WITHIN`] after that in any case. A status that allows as many as before may be older than the eviction, written
 //! because another pod had become ready, and ends no charge; one that allows none cannot decrease any further and ends the charge
 //! too. A charge also ends if every preemption that chose the victim spares it before it leaves, unless an eviction of it is in
-//! progress.
+//! progress. While one is, the charge does not expire, however long the API server takes; and without an answer, the eviction
+//! counts as carried out.
 //!
 //! A preemption that would overdraw a budget while charges are open waits until they are settled, since it may turn out not to
 //! overdraw it.
@@ -23,7 +24,8 @@ use std::time::Duration;
 
 /// The disruption controller has written a budget's status this long after a pod began to leave.
 const SETTLES_WITHIN: Duration = Duration::from_secs(10);
-/// A victim that has not begun to leave this long after it was chosen is not waited for any longer.
+/// A victim that has not begun to leave this long after it was chosen is not waited for any longer, unless it is still to be
+/// evicted.
 const LEAVES_WITHIN: Duration = Duration::from_secs(60);
 
 /// A victim that is charged to a budget.
@@ -33,7 +35,7 @@ struct Charge {
     name: Box<str>,
     /// When the charge ends by itself.
     until: Timestamp,
-    /// Whether the victim was evicted, or seen to leave.
+    /// Whether the victim was evicted, may have been, or was seen to leave.
     leaves: bool,
 }
 
@@ -135,12 +137,13 @@ impl Budgets {
         }
     }
 
-    /// A victim begins to leave or was evicted: the next status of its budgets will show it.
+    /// A victim begins to leave, or was evicted or may have been: the next status of its budgets will show it.
     pub fn leaves(&mut self, victim: &Uid, now: Timestamp) {
+        let settles = now + SETTLES_WITHIN;
         for charged in self.by_name.values_mut() {
-            if let Some(charge) = charged.charges.get_mut(victim).filter(|charge| !charge.leaves) {
+            if let Some(charge) = charged.charges.get_mut(victim) {
+                charge.until = if charge.leaves { charge.until.min(settles) } else { settles };
                 charge.leaves = true;
-                charge.until = now + SETTLES_WITHIN;
             }
         }
     }
@@ -151,8 +154,19 @@ impl Budgets {
         self.end(objects, |uid, charge| uid == victim && !charge.leaves)
     }
 
-    /// Ends the charges that have expired. Returns whether a budget has no open charges any more.
-    pub fn tick(&mut self, objects: &mut Objects, now: Timestamp) -> bool {
+    /// Ends the charges that have expired, except those of victims that are evicted and have yet to leave. Returns whether a
+    /// budget has no open charges any more.
+    pub fn tick(
+        &mut self,
+        objects: &mut Objects,
+        has_yet_to_leave: impl Fn(&Uid) -> bool,
+        now: Timestamp,
+    ) -> bool {
+        for (victim, charge) in self.by_name.values_mut().flat_map(|charged| charged.charges.iter_mut()) {
+            if charge.until <= now && has_yet_to_leave(victim) {
+                charge.until = now + LEAVES_WITHIN;
+            }
+        }
         self.end(objects, |_, charge| charge.until <= now)
     }
 

@@ -4,7 +4,7 @@
 use super::Scheduler;
 use super::loops::{Cause, Delayed};
 use crate::changes;
-use crate::port::{Effect, EventType, Evicted, Observation, PodEvent};
+use crate::port::{Effect, EventType, EvictError, Evicted, Observation, PodEvent};
 use crate::queue::Gates;
 use secondmate_cycle::Profile;
 use secondmate_framework::{Nomination, PostFilterOutcome};
@@ -166,7 +166,10 @@ impl Scheduler {
 
     /// Retries pods whose preemption was put off until now.
     pub(super) fn tick_postponed(&mut self, now: Timestamp) {
-        let settled = self.budgets.tick(self.snapshot.objects_mut(), now);
+        let has_yet_to_leave = |victim: &Uid| {
+            self.preemptions.evicts(victim) && self.cache.pod(victim).is_some_and(|pod| !pod.deleting)
+        };
+        let settled = self.budgets.tick(self.snapshot.objects_mut(), has_yet_to_leave, now);
         self.budgets_settled(settled, now);
         while let Some(pod) = self.postponed.take_due(now) {
             let (queue, cx) = self.queue_at(now);
@@ -320,15 +323,16 @@ impl Scheduler {
         &mut self,
         preemptor: &Uid,
         victim: &Uid,
-        result: &Result<Evicted, String>,
+        result: &Result<Evicted, EvictError>,
         now: Timestamp,
     ) {
         self.preemptions.answered(victim);
         let preemption = self.preemptions.by_preemptor.get_mut(preemptor);
         let evicted = preemption.and_then(|preemption| preemption.outstanding.remove(victim));
         match result {
-            Ok(_) => self.budgets.leaves(victim, now),
-            Err(_) => self.spared(victim, now),
+            // Without an answer, only the status of its budgets will tell whether it leaves.
+            Ok(_) | Err(EvictError::Unknown(_)) => self.budgets.leaves(victim, now),
+            Err(EvictError::NotDone(_)) => self.spared(victim, now),
         }
         let Some(evicted) = evicted else { return };
         let Some(preemption) = self.preemptions.by_preemptor.get_mut(preemptor) else { return };

@@ -151,6 +151,42 @@ fn an_eviction_that_fails_gives_its_disruption_back() {
 }
 
 #[test]
+fn an_eviction_stays_charged_for_as_long_as_the_api_server_takes() {
+    let mut cluster = two_preemptors(1);
+    cluster.step();
+    cluster.step();
+    assert_eq!(evictions(&mut cluster), ["evict v1 for p1"]);
+    for minute in 1..=2 {
+        cluster.wait(60.0);
+        assert_eq!(cluster.step(), "p2: unschedulable", "it looks for another way");
+        assert_eq!(evictions(&mut cluster), Vec::<String>::new(), "minute {minute}");
+    }
+    cluster.evicted("p1", "v1", Ok(()));
+    budget(&mut cluster, 0);
+    budget(&mut cluster, 1);
+    assert_eq!(cluster.step(), "p2: unschedulable");
+    assert_eq!(evictions(&mut cluster), ["evict v2 for p2"]);
+}
+
+#[test]
+fn an_eviction_without_an_answer_stays_charged_until_the_status_would_show_it() {
+    let mut cluster = two_preemptors(1);
+    cluster.step();
+    cluster.step();
+    evictions(&mut cluster);
+    cluster.eviction_lost("p1", "v1");
+    let tried: Vec<String> = (0..2).map(|_| cluster.step()).collect();
+    assert_eq!(tried, ["p1: unschedulable", "-"]);
+    assert_eq!(evictions(&mut cluster), ["evict v1 for p1"], "the same one");
+    cluster.evicted("p1", "v1", Ok(()));
+    cluster.wait(9.9);
+    assert_eq!(cluster.step(), "-");
+    cluster.wait(0.1);
+    assert_eq!(cluster.step(), "p2: unschedulable");
+    assert_eq!(evictions(&mut cluster), ["evict v2 for p2"]);
+}
+
+#[test]
 fn a_status_that_never_comes_is_not_waited_for_without_end() {
     let mut cluster = two_preemptors(1);
     cluster.step();

@@ -17,7 +17,7 @@ mod tests;
 
 use super::*;
 use places::Places;
-use secondmate_core::port::Verified;
+use secondmate_core::port::{EvictError, Verified};
 use secondmate_model::objects::{DisruptionBudget, Object, ObjectName};
 use std::collections::BTreeSet;
 use successors::{REJECTED_WITHIN, Successors};
@@ -99,6 +99,8 @@ pub(super) struct Judge {
     /// Victims whose evictions have not been answered yet, and since when. Requesting one of them again is not another disruption, whatever a
     /// budget's status says in the meantime.
     asked: BTreeMap<Uid, Timestamp>,
+    /// The same for victims whose eviction may have been carried out, since there was no answer.
+    unanswered: BTreeMap<Uid, Timestamp>,
     /// Pods that the core has placed, or has been shown on a node. A pod keeps its node, so one that a late event or an old list shows once
     /// more has not taken any room since.
     placed: BTreeSet<Uid>,
@@ -185,11 +187,17 @@ impl Judge {
             Input::EvictFinished { preemptor, victim, result } => {
                 self.answered.insert(preemptor.clone());
                 self.asked.remove(victim);
-                if result.is_ok() {
-                    self.leaving.insert(victim.clone());
-                } else {
-                    for told in self.budgets.values_mut() {
-                        told.open.retain(|open| open.victim != *victim);
+                match result {
+                    Ok(_) => {
+                        self.leaving.insert(victim.clone());
+                    }
+                    Err(EvictError::Unknown(_)) => {
+                        self.unanswered.insert(victim.clone(), now);
+                    }
+                    Err(EvictError::NotDone(_)) => {
+                        for told in self.budgets.values_mut() {
+                            told.open.retain(|open| open.victim != *victim);
+                        }
                     }
                 }
             }
@@ -281,7 +289,9 @@ impl Judge {
                     "preemption loop: pod {} evicts before the delay after what was in vain is over",
                     preemptor.full_name()
                 );
-                let asked = self.asked.get(&victim.uid).is_some_and(|since| now < *since + OPEN_FOR);
+                let recently = |since: &Timestamp| now < *since + OPEN_FOR;
+                let asked = self.asked.get(&victim.uid).is_some_and(recently)
+                    || self.unanswered.get(&victim.uid).is_some_and(recently);
                 if !asked && !self.leaving.contains(&victim.uid) {
                     self.charged(victim, preemptor, now);
                     self.asked.insert(victim.uid.clone(), now);
