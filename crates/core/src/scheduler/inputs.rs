@@ -198,6 +198,9 @@ impl Scheduler {
         self.promise_ends(&pod, &node, now);
         self.bound_after_preempting(&pod, now);
         let old = self.cache.pod(&pod.uid).cloned();
+        if pod.deleting && old.as_ref().is_some_and(|old| !old.deleting) {
+            self.budgets.disrupted(&pod, now);
+        }
         let new = Some(EventObject::Pod(Arc::clone(&pod)));
         let added = self.cache.add(Arc::clone(&pod));
         if added != Added::Updated {
@@ -250,6 +253,9 @@ impl Scheduler {
         }
         let Ok(pod) = self.cache.remove(uid) else { return };
         self.note_event(changes::ASSIGNED_POD_DELETE.label);
+        if !pod.deleting {
+            self.budgets.disrupted(&pod, now);
+        }
         self.victim_leaving(uid, now);
         self.announce_pod_gone(&pod, None, now);
         self.last_victim_gone(uid, now);
@@ -352,7 +358,7 @@ impl Scheduler {
         let object = match object {
             Object::Own(own) => Object::Own(own.told_at(now)),
             Object::DisruptionBudget(name, budget) => {
-                let (budget, settled) = self.budgets.written(&name, budget);
+                let (budget, settled) = self.budgets.written(&name, budget, now);
                 self.budgets_settled(settled, now);
                 Object::DisruptionBudget(name, budget)
             }
