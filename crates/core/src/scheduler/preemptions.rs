@@ -183,7 +183,7 @@ impl Scheduler {
         self.preempts_no_more(&pod.uid, now);
     }
 
-    /// A pod is placed or gone: it will not preempt again.
+    /// A pod is placed, gone or being deleted: it will not preempt again.
     pub(super) fn preempts_no_more(&mut self, uid: &Uid, now: Timestamp) {
         self.loops.gone(uid);
         self.postponed.remove(uid);

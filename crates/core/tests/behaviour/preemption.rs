@@ -268,6 +268,20 @@ fn a_pod_that_is_gone_ends_its_preemption() {
     assert_eq!(cluster.effects(), Vec::<String>::new());
 }
 
+/// A finalizer keeps it.
+#[test]
+fn a_pod_that_is_being_deleted_spares_its_last_victim_before_it_is_gone() {
+    let mut cluster = preempting(2);
+    assert_eq!(evictions(&mut cluster), ["evict v1 for p"]);
+    assert_eq!(cluster.core.sizes().nominations, 1);
+    cluster.pending("p cpu=900m priority=100 deleting rv=2");
+    assert_eq!((cluster.core.sizes().preemptions, cluster.core.sizes().nominations), (0, 0));
+    assert_eq!(cluster.place("p"), "Unschedulable", "nothing holds it back any more");
+    cluster.evicted("p", "v1", Ok(()));
+    assert_eq!(evictions(&mut cluster), Vec::<String>::new());
+    assert_eq!(cluster.step(), "-");
+}
+
 #[test]
 fn a_victim_that_has_not_been_bound_is_taken_back_in_memory_and_tried_again_by_itself() {
     let mut cluster = Cluster::new(&["DefaultPreemption", "A"]);
