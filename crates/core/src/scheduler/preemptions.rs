@@ -21,7 +21,7 @@ struct Preemption {
     /// The plugin that found the victims; the preemptor is held back in its name.
     plugin: Atom,
     /// Victims whose eviction is in progress.
-    outstanding: BTreeMap<Uid, Arc<Pod>>,
+    outstanding: BTreeSet<Uid>,
     /// Evicted once the others have been.
     last: Option<Arc<Pod>>,
     /// The last victim: once it is terminating, the pod need not be held back any longer.
@@ -34,12 +34,20 @@ struct Preemption {
     overdraws: BTreeSet<ObjectName>,
 }
 
+/// An eviction, as its event reports it.
+struct Eviction {
+    victim: Arc<Pod>,
+    preemptor: Arc<Pod>,
+    node: Atom,
+    profile: Atom,
+}
+
 /// Preemptions by preemptor.
 #[derive(Default)]
 pub(super) struct Preemptions {
     by_preemptor: BTreeMap<Uid, Preemption>,
-    /// Number of evictions in progress for each victim. They are carried out even if their preemption has ended.
-    on_the_way: BTreeMap<Uid, u32>,
+    /// Evictions in progress, by victim. They are carried out, and reported, even if their preemption has ended.
+    on_the_way: BTreeMap<Uid, Vec<Eviction>>,
     /// The last victim of each pod that is no longer held back, until that victim is gone.
     awaited: BTreeMap<Uid, Uid>,
     /// The same, with the victim first.
@@ -49,7 +57,7 @@ pub(super) struct Preemptions {
 impl Preemption {
     /// Whether this preemption evicts the pod, now or later.
     fn evicts(&self, victim: &Uid) -> bool {
-        self.outstanding.contains_key(victim) || self.last.as_ref().is_some_and(|last| last.uid == *victim)
+        self.outstanding.contains(victim) || self.last.as_ref().is_some_and(|last| last.uid == *victim)
     }
 }
 
@@ -85,14 +93,15 @@ impl Preemptions {
         preemptors
     }
 
-    /// An eviction was answered.
-    fn answered(&mut self, victim: &Uid) {
-        if let Some(count) = self.on_the_way.get_mut(victim) {
-            *count -= 1;
-            if *count == 0 {
-                self.on_the_way.remove(victim);
-            }
+    /// An eviction was answered: it is no longer in progress.
+    fn answered(&mut self, preemptor: &Uid, victim: &Uid) -> Option<Eviction> {
+        let evictions = self.on_the_way.get_mut(victim)?;
+        let at = evictions.iter().position(|eviction| eviction.preemptor.uid == *preemptor)?;
+        let answered = evictions.remove(at);
+        if evictions.is_empty() {
+            self.on_the_way.remove(victim);
         }
+        Some(answered)
     }
 }
 
@@ -251,7 +260,7 @@ impl Scheduler {
             profile: profile.name().clone(),
             began: now,
             plugin: found.plugin.clone().unwrap_or_default(),
-            outstanding: BTreeMap::new(),
+            outstanding: BTreeSet::new(),
             last_victim: Arc::clone(&last),
             last: Some(last),
             released: false,
@@ -272,15 +281,23 @@ impl Scheduler {
         };
         let in_memory = self.evict_in_memory(&victim.uid, &plugin, now);
         let Some(preemption) = self.preemptions.by_preemptor.get_mut(preemptor) else { return in_memory };
-        let (pod, node, profile) =
-            (Arc::clone(&preemption.preemptor), preemption.node.clone(), preemption.profile.clone());
+        let eviction = Eviction {
+            victim: Arc::clone(victim),
+            preemptor: Arc::clone(&preemption.preemptor),
+            node: preemption.node.clone(),
+            profile: preemption.profile.clone(),
+        };
         if in_memory {
-            self.preempted(victim, &pod, &node, &profile, " (in kube-scheduler memory).");
+            self.preempted(eviction, " (in kube-scheduler memory).");
             self.spared(&victim.uid, now);
         } else {
-            preemption.outstanding.insert(victim.uid.clone(), Arc::clone(victim));
-            *self.preemptions.on_the_way.entry(victim.uid.clone()).or_default() += 1;
-            self.effects.push(Effect::Evict { victim: Arc::clone(victim), preemptor: pod, profile });
+            preemption.outstanding.insert(victim.uid.clone());
+            self.effects.push(Effect::Evict {
+                victim: Arc::clone(victim),
+                preemptor: Arc::clone(&eviction.preemptor),
+                profile: eviction.profile.clone(),
+            });
+            self.preemptions.on_the_way.entry(victim.uid.clone()).or_default().push(eviction);
         }
         in_memory
     }
@@ -326,24 +343,22 @@ impl Scheduler {
         result: &Result<Evicted, EvictError>,
         now: Timestamp,
     ) {
-        self.preemptions.answered(victim);
+        let Some(eviction) = self.preemptions.answered(preemptor, victim) else { return };
         let preemption = self.preemptions.by_preemptor.get_mut(preemptor);
-        let evicted = preemption.and_then(|preemption| preemption.outstanding.remove(victim));
+        let was_awaited = preemption.is_some_and(|preemption| preemption.outstanding.remove(victim));
         match result {
             // Without an answer, only the status of its budgets will tell whether it leaves.
             Ok(_) | Err(EvictError::Unknown(_)) => self.budgets.leaves(victim, now),
             Err(EvictError::NotDone(_)) => self.spared(victim, now),
         }
-        let Some(evicted) = evicted else { return };
-        let Some(preemption) = self.preemptions.by_preemptor.get_mut(preemptor) else { return };
-        let (pod, node, profile) =
-            (Arc::clone(&preemption.preemptor), preemption.node.clone(), preemption.profile.clone());
-        match result {
-            Ok(Evicted::Deleted) => self.preempted(&evicted, &pod, &node, &profile, ""),
-            Ok(Evicted::Gone) => {}
-            Err(_) => preemption.failed = true,
+        if matches!(result, Ok(Evicted::Deleted)) {
+            self.preempted(eviction, "");
         }
-        let Some(preemption) = self.preemptions.by_preemptor.get(preemptor) else { return };
+        let Some(preemption) = self.preemptions.by_preemptor.get_mut(preemptor).filter(|_| was_awaited)
+        else {
+            return;
+        };
+        preemption.failed |= result.is_err();
         if !preemption.outstanding.is_empty() {
             return;
         }
@@ -404,22 +419,17 @@ impl Scheduler {
         }
     }
 
-    fn preempted(
-        &mut self,
-        victim: &Arc<Pod>,
-        preemptor: &Arc<Pod>,
-        node: &Atom,
-        profile: &Atom,
-        suffix: &str,
-    ) {
+    /// A pod was evicted: an event on it says so.
+    fn preempted(&mut self, eviction: Eviction, suffix: &str) {
+        let Eviction { victim, preemptor, node, profile } = eviction;
         self.effects.push(Effect::Event(PodEvent {
-            regarding: Arc::clone(victim),
-            related: Some(Arc::clone(preemptor)),
+            regarding: victim,
+            note: format!("Preempted by pod {} on node {node}{suffix}", preemptor.uid),
+            related: Some(preemptor),
             kind: EventType::Normal,
             reason: "Preempted".into(),
             action: "Preempting".into(),
-            note: format!("Preempted by pod {} on node {node}{suffix}", preemptor.uid),
-            profile: profile.clone(),
+            profile,
         }));
     }
 }

@@ -259,13 +259,47 @@ fn a_failed_eviction_spares_the_last_victim_and_the_pod_tries_again_when_all_are
 }
 
 #[test]
-fn a_pod_that_is_gone_ends_its_preemption() {
+fn a_pod_that_is_gone_ends_its_preemption_and_the_eviction_on_its_way_is_told_nevertheless() {
     let mut cluster = preempting(2);
     cluster.gone(PodWatch::Pending, "p");
     assert_eq!(cluster.core.sizes().preemptions, 0);
     cluster.effects();
     cluster.evicted("p", "v1", Ok(()));
-    assert_eq!(cluster.effects(), Vec::<String>::new());
+    assert_eq!(cluster.effects(), ["event v1 Preempted: Preempted by pod p on node n1"]);
+}
+
+#[test]
+fn an_eviction_that_is_answered_after_the_pod_was_bound_is_told_nevertheless() {
+    let mut cluster = preempting(1);
+    cluster.gone(PodWatch::Assigned, "v0");
+    assert_eq!(cluster.step(), "p -> n1");
+    cluster.answer("p", BindOutcome::Bound);
+    cluster.assigned("p cpu=900m node=n1 priority=100");
+    assert_eq!(cluster.core.sizes().preemptions, 0);
+    cluster.effects();
+    cluster.evicted("p", "v0", Ok(()));
+    assert_eq!(cluster.effects(), ["event v0 Preempted: Preempted by pod p on node n1"]);
+}
+
+#[test]
+fn each_eviction_of_a_pod_tells_for_whom_it_was() {
+    let mut cluster = Cluster::new(&["DefaultPreemption"]);
+    cluster.node("n1 cpu=2");
+    cluster.assigned("v cpu=1 node=n1 priority=110");
+    cluster.assigned("x cpu=1 node=n1 priority=150");
+    cluster.pending("p1 cpu=1 priority=120");
+    cluster.step();
+    assert_eq!(evictions(&mut cluster), ["evict v for p1"]);
+    // A more important pod needs the whole node, and evicts it too.
+    cluster.pending("p2 cpu=2 priority=200");
+    cluster.step();
+    cluster.evicted("p2", "x", Ok(()));
+    assert_eq!(evictions(&mut cluster), ["evict x for p2", "evict v for p2"]);
+    for p in ["p2", "p1"] {
+        cluster.evicted(p, "v", Ok(()));
+        assert_eq!(cluster.effects(), [format!("event v Preempted: Preempted by pod {p} on node n1")]);
+    }
+    assert_eq!(cluster.core.sizes().preemptions, 0);
 }
 
 /// A finalizer keeps it.
