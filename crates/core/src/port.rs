@@ -57,7 +57,7 @@ pub enum Input {
         /// The pod being evicted.
         victim: Uid,
         /// The result.
-        result: Result<Evicted, String>,
+        result: Result<Evicted, EvictError>,
     },
 }
 
@@ -89,6 +89,17 @@ pub enum Evicted {
     Deleted,
     /// There was nothing to delete: the victim had already gone.
     Gone,
+}
+
+/// Why an eviction did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EvictError {
+    /// It was not carried out: the victim stays.
+    #[error("{0}")]
+    NotDone(String),
+    /// The outcome is unknown: the victim may or may not have been deleted.
+    #[error("{0}")]
+    Unknown(String),
 }
 
 /// How a binding ended.
@@ -288,7 +299,8 @@ pub enum Observation {
         /// Time from the order to evict the first victim until the last one was answered, or until the pod got its room without
         /// it.
         took: Duration,
-        /// Whether the eviction of every victim was ordered and none failed. Otherwise the last victim was spared.
+        /// Whether the eviction of every victim was ordered, except for one that had left by then, and none failed. Otherwise
+        /// the last victim was spared.
         succeeded: bool,
     },
     /// A preemption was put off; reported once each time the reason comes up.

@@ -274,10 +274,6 @@ impl Scheduler {
                 return Some(self.asked.applied(pod));
             }
             self.event(&pod, EventType::Warning, "FailedScheduling", "Scheduling", skip_deleting(&pod));
-            // It will never use the room that was promised to it: pods that were rejected because of that may be retried at once.
-            if self.nominator.remove(&pod.uid).is_some() {
-                self.look_for_changes();
-            }
             let (queue, cx) = self.queue_at(now);
             queue.park(&pod.uid, cx);
         }

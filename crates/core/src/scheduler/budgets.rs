@@ -10,21 +10,30 @@
 //! and [`SETTLES_WITHIN`] after that in any case. A status that allows as many as before may be older than the eviction, written
 //! because another pod had become ready, and ends no charge; one that allows none cannot decrease any further and ends the charge
 //! too. A charge also ends if every preemption that chose the victim spares it before it leaves, unless an eviction of it is in
-//! progress.
+//! progress. While one is, the charge does not expire, however long the API server takes; and without an answer, the eviction
+//! counts as carried out.
+//!
+//! Others disrupt pods too: kube-scheduler, users and kubelets delete them, and some finish. If the watch has shown such pods to
+//! leave, a status that allows fewer disruptions is taken to show those first, so a charge stays too long rather than ends too
+//! soon. What others evict through the API server is listed in the status, so it is known which status shows it.
 //!
 //! A preemption that would overdraw a budget while charges are open waits until they are settled, since it may turn out not to
 //! overdraw it.
 
 use secondmate_model::objects::{DisruptionBudget, Object, ObjectName, Objects};
 use secondmate_model::{Pod, Timestamp, Uid};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The disruption controller has written a budget's status this long after a pod began to leave.
 const SETTLES_WITHIN: Duration = Duration::from_secs(10);
-/// A victim that has not begun to leave this long after it was chosen is not waited for any longer.
+/// A victim that has not begun to leave this long after it was chosen is not waited for any longer, unless it is still to be
+/// evicted.
 const LEAVES_WITHIN: Duration = Duration::from_secs(60);
+/// Maximum number of pods disrupted by others that are remembered. Beyond that, the oldest are forgotten, and a status that shows
+/// one of those may end a charge.
+const BY_OTHERS_MAX: usize = 4096;
 
 /// A victim that is charged to a budget.
 #[derive(Clone, Debug)]
@@ -33,7 +42,7 @@ struct Charge {
     name: Box<str>,
     /// When the charge ends by itself.
     until: Timestamp,
-    /// Whether the victim was evicted, or seen to leave.
+    /// Whether the victim was evicted, may have been, or was seen to leave.
     leaves: bool,
 }
 
@@ -56,24 +65,28 @@ impl Charged {
         budget
     }
 
-    /// Ends the charges that a new status shows: among victims that leave, those that began to leave first.
-    fn shown(&mut self, new: &DisruptionBudget) {
+    /// Ends the charges that a new status shows: among victims that leave, those that began to leave first. Of the pods that
+    /// others have disrupted, it may show this many; returns how many it does.
+    fn shown(&mut self, new: &DisruptionBudget, by_others: usize) -> usize {
         let fewer = self.written.disruptions_allowed.saturating_sub(new.disruptions_allowed);
         // For pods that are newly listed it is known what disrupted them: evictions through the API server, which counts them at
         // once.
-        let others = new.disrupted_pods.difference(&self.written.disrupted_pods).count();
-        let shown = match new.disruptions_allowed {
+        let listed = new.disrupted_pods.difference(&self.written.disrupted_pods).count();
+        let shown = usize::try_from(fewer).unwrap_or(0).saturating_sub(listed);
+        let shown_of_others = shown.min(by_others);
+        let shown_of_ours = match new.disruptions_allowed {
             // It never allows fewer, so it cannot show any more disruptions.
-            ..=0 => usize::MAX,
-            _ => usize::try_from(fewer).unwrap_or(0).saturating_sub(others),
+            ..=0 if by_others == 0 => usize::MAX,
+            _ => shown - shown_of_others,
         };
         let leaving = self.charges.iter().filter(|(_, charge)| charge.leaves);
         let mut leaving: Vec<(Timestamp, Uid)> =
             leaving.map(|(uid, charge)| (charge.until, uid.clone())).collect();
         leaving.sort_unstable();
-        for (_, uid) in leaving.into_iter().take(shown) {
+        for (_, uid) in leaving.into_iter().take(shown_of_ours) {
             self.charges.remove(&uid);
         }
+        shown_of_others
     }
 }
 
@@ -81,6 +94,8 @@ impl Charged {
 #[derive(Debug, Default)]
 pub(super) struct Budgets {
     by_name: BTreeMap<ObjectName, Charged>,
+    /// Pods that have begun to leave within [`SETTLES_WITHIN`] and are not charged, so others have disrupted them; oldest first.
+    by_others: VecDeque<(Timestamp, Arc<Pod>)>,
 }
 
 impl Budgets {
@@ -135,13 +150,38 @@ impl Budgets {
         }
     }
 
-    /// A victim begins to leave or was evicted: the next status of its budgets will show it.
+    /// A victim begins to leave, or was evicted or may have been: the next status of its budgets will show it.
     pub fn leaves(&mut self, victim: &Uid, now: Timestamp) {
+        let settles = now + SETTLES_WITHIN;
         for charged in self.by_name.values_mut() {
-            if let Some(charge) = charged.charges.get_mut(victim).filter(|charge| !charge.leaves) {
+            if let Some(charge) = charged.charges.get_mut(victim) {
+                charge.until = if charge.leaves { charge.until.min(settles) } else { settles };
                 charge.leaves = true;
-                charge.until = now + SETTLES_WITHIN;
             }
+        }
+    }
+
+    /// A pod begins to leave its node, whoever has disrupted it.
+    pub fn disrupted(&mut self, pod: &Arc<Pod>, now: Timestamp) {
+        let is_explained = |(name, charged): (&ObjectName, &Charged)| {
+            let is_listed = || charged.written.disrupted_pods.contains(&pod.name);
+            charged.charges.contains_key(&pod.uid) || (name.namespace == pod.namespace && is_listed())
+        };
+        // No budget protects a pod without labels.
+        if pod.labels.is_empty() || self.by_name.iter().any(is_explained) {
+            return;
+        }
+        self.forget_settled(now);
+        if self.by_others.len() >= BY_OTHERS_MAX {
+            self.by_others.pop_front();
+        }
+        self.by_others.push_back((now, Arc::clone(pod)));
+    }
+
+    /// Forgets what others have disrupted so long ago that the status of every budget shows it.
+    fn forget_settled(&mut self, now: Timestamp) {
+        while self.by_others.front().is_some_and(|(at, _)| *at + SETTLES_WITHIN <= now) {
+            self.by_others.pop_front();
         }
     }
 
@@ -151,15 +191,44 @@ impl Budgets {
         self.end(objects, |uid, charge| uid == victim && !charge.leaves)
     }
 
-    /// Ends the charges that have expired. Returns whether a budget has no open charges any more.
-    pub fn tick(&mut self, objects: &mut Objects, now: Timestamp) -> bool {
+    /// Ends the charges that have expired, except those of victims that are evicted and have yet to leave. Returns whether a
+    /// budget has no open charges any more.
+    pub fn tick(
+        &mut self,
+        objects: &mut Objects,
+        has_yet_to_leave: impl Fn(&Uid) -> bool,
+        now: Timestamp,
+    ) -> bool {
+        for (victim, charge) in self.by_name.values_mut().flat_map(|charged| charged.charges.iter_mut()) {
+            if charge.until <= now && has_yet_to_leave(victim) {
+                charge.until = now + LEAVES_WITHIN;
+            }
+        }
+        self.forget_settled(now);
         self.end(objects, |_, charge| charge.until <= now)
     }
 
     /// The API server shows a budget: returns how it appears in the snapshot, and whether it has no open charges any more.
-    pub fn written(&mut self, name: &ObjectName, budget: DisruptionBudget) -> (DisruptionBudget, bool) {
+    pub fn written(
+        &mut self,
+        name: &ObjectName,
+        budget: DisruptionBudget,
+        now: Timestamp,
+    ) -> (DisruptionBudget, bool) {
+        self.forget_settled(now);
         let Some(charged) = self.by_name.get_mut(name) else { return (budget, false) };
-        charged.shown(&budget);
+        let is_listed =
+            |pod: &Pod| pod.namespace == name.namespace && budget.disrupted_pods.contains(&pod.name);
+        self.by_others.retain(|(_, pod)| !is_listed(pod));
+        let is_protected = |pod: &Pod| budget.is_charged_for(&name.namespace, pod);
+        let by_others = self.by_others.iter().filter(|(_, pod)| is_protected(pod)).count();
+        // As a rule, a pod is protected by one budget, so it does not matter for the others.
+        let mut shown = charged.shown(&budget, by_others);
+        self.by_others.retain(|(_, pod)| {
+            let is_shown = shown > 0 && is_protected(pod);
+            shown -= usize::from(is_shown);
+            !is_shown
+        });
         charged.written = budget;
         let effective = charged.effective();
         let settled = charged.charges.is_empty();

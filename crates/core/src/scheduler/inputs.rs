@@ -121,7 +121,9 @@ impl Scheduler {
             } else {
                 self.note_event(changes::UNSCHEDULED_POD_ADD);
                 // Before the PreEnqueue plugins are asked, and regardless of their answers.
-                if let Some(node) = &pod.nominated_node_name {
+                if let Some(node) = &pod.nominated_node_name
+                    && !pod.deleting
+                {
                     self.nominator.set(&pod, node);
                 }
                 let (queue, cx) = self.queue_at(now);
@@ -142,6 +144,10 @@ impl Scheduler {
             if pod.deleting && !old.deleting {
                 self.binding_event(&pod.uid, Event::Deleted, now);
             }
+        } else if pod.deleting {
+            if !old.deleting {
+                self.wants_no_room(&pod.uid, now);
+            }
         } else if self.asked.is_late(&pod, now)
             || (old.nominated_node_name.is_none() && pod.nominated_node_name.is_none())
         {
@@ -151,8 +157,6 @@ impl Scheduler {
             }
         } else {
             match &pod.nominated_node_name {
-                // A pod that is parked because it is being deleted no longer holds room.
-                Some(_) if old.deleting && self.nominator.node_of(&pod.uid).is_none() => {}
                 Some(node) => self.nominator.set(&pod, node),
                 None => {
                     self.nominator.remove(&pod.uid);
@@ -162,6 +166,28 @@ impl Scheduler {
                 self.announce_nomination_gone(&old, now);
             }
         }
+    }
+
+    /// A pod that waits is being deleted. It may not go for long, if a finalizer keeps it, but it will never use the room that was
+    /// promised to it or is being made for it.
+    fn wants_no_room(&mut self, uid: &Uid, now: Timestamp) {
+        if let Some(nominated) = self.take_nomination(uid) {
+            self.announce_nomination_gone(&nominated, now);
+        }
+        self.preempts_no_more(uid, now);
+        let (queue, cx) = self.queue_at(now);
+        queue.ungate(uid, false, cx);
+    }
+
+    /// Ends a pod's nomination; returns the pod with the nomination, which its status may not show yet: plugins go by that when
+    /// they are asked whether room became free.
+    fn take_nomination(&mut self, uid: &Uid) -> Option<Arc<Pod>> {
+        let mut pod = self.nominator.pod(uid).cloned()?;
+        let node = self.nominator.remove(uid);
+        if pod.nominated_node_name != node {
+            Arc::make_mut(&mut pod).nominated_node_name = node;
+        }
+        Some(pod)
     }
 
     fn pending_gone(&mut self, uid: &Uid, now: Timestamp) {
@@ -176,8 +202,7 @@ impl Scheduler {
         self.binding_event(uid, Event::LeftPending, now);
         // Neither a binding in progress nor its answer needs the entry.
         let entry = self.queue.remove(uid);
-        let nominated = self.nominator.pod(uid).cloned();
-        self.nominator.remove(uid);
+        let nominated = self.take_nomination(uid);
         // Also if the nomination was cleared a moment ago and the pod's status does not show that yet, since upstream goes by the
         // status.
         let was_free = !self.bindings.contains(uid) && !self.cache.is_added(uid);
@@ -198,6 +223,9 @@ impl Scheduler {
         self.promise_ends(&pod, &node, now);
         self.bound_after_preempting(&pod, now);
         let old = self.cache.pod(&pod.uid).cloned();
+        if pod.deleting && old.as_ref().is_some_and(|old| !old.deleting) {
+            self.budgets.disrupted(&pod, now);
+        }
         let new = Some(EventObject::Pod(Arc::clone(&pod)));
         let added = self.cache.add(Arc::clone(&pod));
         if added != Added::Updated {
@@ -250,6 +278,9 @@ impl Scheduler {
         }
         let Ok(pod) = self.cache.remove(uid) else { return };
         self.note_event(changes::ASSIGNED_POD_DELETE.label);
+        if !pod.deleting {
+            self.budgets.disrupted(&pod, now);
+        }
         self.victim_leaving(uid, now);
         self.announce_pod_gone(&pod, None, now);
         self.last_victim_gone(uid, now);
@@ -356,7 +387,7 @@ impl Scheduler {
         let object = match object {
             Object::Own(own) => Object::Own(own.told_at(now)),
             Object::DisruptionBudget(name, budget) => {
-                let (budget, settled) = self.budgets.written(&name, budget);
+                let (budget, settled) = self.budgets.written(&name, budget, now);
                 self.budgets_settled(settled, now);
                 Object::DisruptionBudget(name, budget)
             }

@@ -4,7 +4,7 @@
 use super::Scheduler;
 use super::loops::{Cause, Delayed};
 use crate::changes;
-use crate::port::{Effect, EventType, Evicted, Observation, PodEvent};
+use crate::port::{Effect, EventType, EvictError, Evicted, Observation, PodEvent};
 use crate::queue::Gates;
 use secondmate_cycle::Profile;
 use secondmate_framework::{Nomination, PostFilterOutcome};
@@ -21,11 +21,11 @@ struct Preemption {
     /// The plugin that found the victims; the preemptor is held back in its name.
     plugin: Atom,
     /// Victims whose eviction is in progress.
-    outstanding: BTreeMap<Uid, Arc<Pod>>,
+    outstanding: BTreeSet<Uid>,
     /// Evicted once the others have been.
     last: Option<Arc<Pod>>,
     /// The last victim: once it is terminating, the pod need not be held back any longer.
-    last_uid: Uid,
+    last_victim: Arc<Pod>,
     /// The last victim left before its eviction was answered.
     released: bool,
     /// An eviction failed: the last victim is spared, and the pod is retried.
@@ -34,12 +34,20 @@ struct Preemption {
     overdraws: BTreeSet<ObjectName>,
 }
 
+/// An eviction, as its event reports it.
+struct Eviction {
+    victim: Arc<Pod>,
+    preemptor: Arc<Pod>,
+    node: Atom,
+    profile: Atom,
+}
+
 /// Preemptions by preemptor.
 #[derive(Default)]
 pub(super) struct Preemptions {
     by_preemptor: BTreeMap<Uid, Preemption>,
-    /// Number of evictions in progress for each victim. They are carried out even if their preemption has ended.
-    on_the_way: BTreeMap<Uid, u32>,
+    /// Evictions in progress, by victim. They are carried out, and reported, even if their preemption has ended.
+    on_the_way: BTreeMap<Uid, Vec<Eviction>>,
     /// The last victim of each pod that is no longer held back, until that victim is gone.
     awaited: BTreeMap<Uid, Uid>,
     /// The same, with the victim first.
@@ -49,7 +57,7 @@ pub(super) struct Preemptions {
 impl Preemption {
     /// Whether this preemption evicts the pod, now or later.
     fn evicts(&self, victim: &Uid) -> bool {
-        self.outstanding.contains_key(victim) || self.last.as_ref().is_some_and(|last| last.uid == *victim)
+        self.outstanding.contains(victim) || self.last.as_ref().is_some_and(|last| last.uid == *victim)
     }
 }
 
@@ -85,14 +93,15 @@ impl Preemptions {
         preemptors
     }
 
-    /// An eviction was answered.
-    fn answered(&mut self, victim: &Uid) {
-        if let Some(count) = self.on_the_way.get_mut(victim) {
-            *count -= 1;
-            if *count == 0 {
-                self.on_the_way.remove(victim);
-            }
+    /// An eviction was answered: it is no longer in progress.
+    fn answered(&mut self, preemptor: &Uid, victim: &Uid) -> Option<Eviction> {
+        let evictions = self.on_the_way.get_mut(victim)?;
+        let at = evictions.iter().position(|eviction| eviction.preemptor.uid == *preemptor)?;
+        let answered = evictions.remove(at);
+        if evictions.is_empty() {
+            self.on_the_way.remove(victim);
         }
+        Some(answered)
     }
 }
 
@@ -166,7 +175,10 @@ impl Scheduler {
 
     /// Retries pods whose preemption was put off until now.
     pub(super) fn tick_postponed(&mut self, now: Timestamp) {
-        let settled = self.budgets.tick(self.snapshot.objects_mut(), now);
+        let has_yet_to_leave = |victim: &Uid| {
+            self.preemptions.evicts(victim) && self.cache.pod(victim).is_some_and(|pod| !pod.deleting)
+        };
+        let settled = self.budgets.tick(self.snapshot.objects_mut(), has_yet_to_leave, now);
         self.budgets_settled(settled, now);
         while let Some(pod) = self.postponed.take_due(now) {
             let (queue, cx) = self.queue_at(now);
@@ -180,7 +192,7 @@ impl Scheduler {
         self.preempts_no_more(&pod.uid, now);
     }
 
-    /// A pod is placed or gone: it will not preempt again.
+    /// A pod is placed, gone or being deleted: it will not preempt again.
     pub(super) fn preempts_no_more(&mut self, uid: &Uid, now: Timestamp) {
         self.loops.gone(uid);
         self.postponed.remove(uid);
@@ -248,8 +260,8 @@ impl Scheduler {
             profile: profile.name().clone(),
             began: now,
             plugin: found.plugin.clone().unwrap_or_default(),
-            outstanding: BTreeMap::new(),
-            last_uid: last.uid.clone(),
+            outstanding: BTreeSet::new(),
+            last_victim: Arc::clone(&last),
             last: Some(last),
             released: false,
             failed: false,
@@ -269,43 +281,54 @@ impl Scheduler {
         };
         let in_memory = self.evict_in_memory(&victim.uid, &plugin, now);
         let Some(preemption) = self.preemptions.by_preemptor.get_mut(preemptor) else { return in_memory };
-        let (pod, node, profile) =
-            (Arc::clone(&preemption.preemptor), preemption.node.clone(), preemption.profile.clone());
+        let eviction = Eviction {
+            victim: Arc::clone(victim),
+            preemptor: Arc::clone(&preemption.preemptor),
+            node: preemption.node.clone(),
+            profile: preemption.profile.clone(),
+        };
         if in_memory {
-            self.preempted(victim, &pod, &node, &profile, " (in kube-scheduler memory).");
+            self.preempted(eviction, " (in kube-scheduler memory).");
             self.spared(&victim.uid, now);
         } else {
-            preemption.outstanding.insert(victim.uid.clone(), Arc::clone(victim));
-            *self.preemptions.on_the_way.entry(victim.uid.clone()).or_default() += 1;
-            self.effects.push(Effect::Evict { victim: Arc::clone(victim), preemptor: pod, profile });
+            preemption.outstanding.insert(victim.uid.clone());
+            self.effects.push(Effect::Evict {
+                victim: Arc::clone(victim),
+                preemptor: Arc::clone(&eviction.preemptor),
+                profile: eviction.profile.clone(),
+            });
+            self.preemptions.on_the_way.entry(victim.uid.clone()).or_default().push(eviction);
         }
         in_memory
     }
 
     /// The last victim's turn comes when the others have been evicted. It is spared, and the preemptor retried, if others have
     /// used up its budget meanwhile. If it is stopped in memory, no further event will come, so the preemptor is retried at once.
+    /// If it has left its node by then, because it is gone or its binding failed, it is not in the way any more: wherever it is
+    /// now, it stays there.
     fn evict_last(&mut self, preemptor: &Uid, now: Timestamp) {
         let Some(preemption) = self.preemptions.by_preemptor.get_mut(preemptor) else { return };
         if !preemption.outstanding.is_empty() {
             return;
         }
-        if let Some(last) = &preemption.last
-            && self.cache.pod(&last.uid).is_some_and(|pod| !pod.deleting)
-        {
-            self.budgets.charge(self.snapshot.objects_mut(), std::slice::from_ref(last), now);
-        }
-        let overdraws = |last: &Arc<Pod>| {
-            self.budgets.overdrawn_for(&last.uid).any(|budget| !preemption.overdraws.contains(budget))
+        let Some(last) = preemption.last.clone() else { return };
+        let Some(there) = self.cache.pod(&last.uid).filter(|pod| pod.node_name == last.node_name) else {
+            preemption.last = None;
+            self.spared(&last.uid, now);
+            self.finish_preemption(preemptor, now);
+            return;
         };
-        if preemption.last.as_ref().is_some_and(overdraws) {
+        if !there.deleting {
+            self.budgets.charge(self.snapshot.objects_mut(), std::slice::from_ref(&last), now);
+        }
+        if self.budgets.overdrawn_for(&last.uid).any(|budget| !preemption.overdraws.contains(budget)) {
             self.give_up(preemptor, now);
             let (queue, cx) = self.queue_at(now);
             queue.force_activate(preemptor, cx);
             return;
         }
-        if let Some(victim) = preemption.last.take()
-            && self.evict(preemptor, &victim, now)
-        {
+        preemption.last = None;
+        if self.evict(preemptor, &last, now) {
             self.end(preemptor, now);
             let (queue, cx) = self.queue_at(now);
             queue.force_activate(preemptor, cx);
@@ -317,26 +340,25 @@ impl Scheduler {
         &mut self,
         preemptor: &Uid,
         victim: &Uid,
-        result: &Result<Evicted, String>,
+        result: &Result<Evicted, EvictError>,
         now: Timestamp,
     ) {
-        self.preemptions.answered(victim);
+        let Some(eviction) = self.preemptions.answered(preemptor, victim) else { return };
         let preemption = self.preemptions.by_preemptor.get_mut(preemptor);
-        let evicted = preemption.and_then(|preemption| preemption.outstanding.remove(victim));
+        let was_awaited = preemption.is_some_and(|preemption| preemption.outstanding.remove(victim));
         match result {
-            Ok(_) => self.budgets.leaves(victim, now),
-            Err(_) => self.spared(victim, now),
+            // Without an answer, only the status of its budgets will tell whether it leaves.
+            Ok(_) | Err(EvictError::Unknown(_)) => self.budgets.leaves(victim, now),
+            Err(EvictError::NotDone(_)) => self.spared(victim, now),
         }
-        let Some(evicted) = evicted else { return };
-        let Some(preemption) = self.preemptions.by_preemptor.get_mut(preemptor) else { return };
-        let (pod, node, profile) =
-            (Arc::clone(&preemption.preemptor), preemption.node.clone(), preemption.profile.clone());
-        match result {
-            Ok(Evicted::Deleted) => self.preempted(&evicted, &pod, &node, &profile, ""),
-            Ok(Evicted::Gone) => {}
-            Err(_) => preemption.failed = true,
+        if matches!(result, Ok(Evicted::Deleted)) {
+            self.preempted(eviction, "");
         }
-        let Some(preemption) = self.preemptions.by_preemptor.get(preemptor) else { return };
+        let Some(preemption) = self.preemptions.by_preemptor.get_mut(preemptor).filter(|_| was_awaited)
+        else {
+            return;
+        };
+        preemption.failed |= result.is_err();
         if !preemption.outstanding.is_empty() {
             return;
         }
@@ -353,12 +375,13 @@ impl Scheduler {
     }
 
     /// Every eviction is done. The preemptor waits for its victims to go; their deletion wakes it like any other pod. If the last
-    /// one has already gone, no such event will come, so the pod is tried again whether it was held back or only waits.
+    /// one has already left its node, no such event will come, so the pod is tried again whether it was held back or only waits.
     fn finish_preemption(&mut self, preemptor: &Uid, now: Timestamp) {
         let Some(preemption) = self.end(preemptor, now) else { return };
-        let gone = self.cache.pod(&preemption.last_uid).is_none();
+        let last = &preemption.last_victim;
+        let gone = self.cache.pod(&last.uid).is_none_or(|pod| pod.node_name != last.node_name);
         if !gone {
-            self.preemptions.await_last(preemptor, &preemption.last_uid);
+            self.preemptions.await_last(preemptor, &last.uid);
         }
         let (queue, cx) = self.queue_at(now);
         queue.ungate(preemptor, gone, cx);
@@ -372,7 +395,7 @@ impl Scheduler {
     /// announced next, wakes them.
     pub(super) fn victim_leaving(&mut self, victim: &Uid, now: Timestamp) {
         self.budgets.leaves(victim, now);
-        let waits = |p: &Preemption| p.last_uid == *victim && p.last.is_none() && !p.released;
+        let waits = |p: &Preemption| p.last_victim.uid == *victim && p.last.is_none() && !p.released;
         let preemptors: Vec<Uid> =
             self.preemptions.by_preemptor.iter().filter(|(_, p)| waits(p)).map(|(u, _)| u.clone()).collect();
         for preemptor in preemptors {
@@ -396,22 +419,17 @@ impl Scheduler {
         }
     }
 
-    fn preempted(
-        &mut self,
-        victim: &Arc<Pod>,
-        preemptor: &Arc<Pod>,
-        node: &Atom,
-        profile: &Atom,
-        suffix: &str,
-    ) {
+    /// A pod was evicted: an event on it says so.
+    fn preempted(&mut self, eviction: Eviction, suffix: &str) {
+        let Eviction { victim, preemptor, node, profile } = eviction;
         self.effects.push(Effect::Event(PodEvent {
-            regarding: Arc::clone(victim),
-            related: Some(Arc::clone(preemptor)),
+            regarding: victim,
+            note: format!("Preempted by pod {} on node {node}{suffix}", preemptor.uid),
+            related: Some(preemptor),
             kind: EventType::Normal,
             reason: "Preempted".into(),
             action: "Preempting".into(),
-            note: format!("Preempted by pod {} on node {node}{suffix}", preemptor.uid),
-            profile: profile.clone(),
+            profile,
         }));
     }
 }

@@ -111,6 +111,68 @@ fn what_others_evict_does_not_pass_for_what_was_evicted_here() {
     assert_eq!(evictions(&mut cluster).len(), 1);
 }
 
+/// The first victim is evicted, and somebody else deletes another pod that the budget protects.
+fn one_is_deleted_by_others(allowed: i32) -> Cluster {
+    let mut cluster = two_preemptors(allowed);
+    cluster.node("n3 cpu=1");
+    cluster.assigned("other cpu=1 node=n3 label=b priority=1000");
+    assert_eq!(cluster.step(), "p1: unschedulable");
+    assert_eq!(evictions(&mut cluster), ["evict v1 for p1"]);
+    cluster.evicted("p1", "v1", Ok(()));
+    cluster.assigned("other cpu=1 node=n3 label=b priority=1000 deleting");
+    cluster
+}
+
+#[test]
+fn what_others_delete_does_not_pass_for_what_was_evicted_here() {
+    let mut cluster = one_is_deleted_by_others(2);
+    budget(&mut cluster, 1);
+    // One disruption is left, and v1 uses it.
+    assert_eq!(cluster.step(), "p2: unschedulable");
+    assert_eq!(evictions(&mut cluster), Vec::<String>::new());
+    budget(&mut cluster, 0);
+    budget(&mut cluster, 1);
+    assert_eq!(cluster.step(), "p2: unschedulable");
+    assert_eq!(evictions(&mut cluster), ["evict v2 for p2"]);
+}
+
+#[test]
+fn a_status_that_allows_none_because_of_what_others_delete_shows_no_more_than_that() {
+    let mut cluster = one_is_deleted_by_others(1);
+    budget(&mut cluster, 0);
+    // Another pod has become ready, and v1 is not in the status yet.
+    budget(&mut cluster, 1);
+    assert_eq!(cluster.step(), "p2: unschedulable");
+    assert_eq!(evictions(&mut cluster), Vec::<String>::new());
+    cluster.wait(10.0);
+    assert_eq!(cluster.step(), "p2: unschedulable");
+    assert_eq!(evictions(&mut cluster), ["evict v2 for p2"], "the status is believed by then");
+}
+
+/// The status lists it before the watch shows that it leaves, or after that.
+#[test]
+fn what_others_evict_is_not_counted_a_second_time_when_it_leaves() {
+    for listed_first in [true, false] {
+        let mut cluster = two_preemptors(2);
+        cluster.node("n3 cpu=1");
+        cluster.assigned("other cpu=1 node=n3 label=b priority=1000");
+        assert_eq!(cluster.step(), "p1: unschedulable");
+        cluster.evicted("p1", "v1", Ok(()));
+        evictions(&mut cluster);
+        if listed_first {
+            budget_with(&mut cluster, 1, &["other"]);
+        }
+        cluster.assigned("other cpu=1 node=n3 label=b priority=1000 deleting");
+        if !listed_first {
+            budget_with(&mut cluster, 1, &["other"]);
+        }
+        budget(&mut cluster, 0);
+        budget(&mut cluster, 1);
+        assert_eq!(cluster.step(), "p2: unschedulable");
+        assert_eq!(evictions(&mut cluster), ["evict v2 for p2"], "listed first: {listed_first}");
+    }
+}
+
 #[test]
 fn what_the_status_forbids_in_the_end_is_done_as_kube_scheduler_does_it() {
     let mut cluster = two_preemptors(1);
@@ -148,6 +210,42 @@ fn an_eviction_that_fails_gives_its_disruption_back() {
     let tried: Vec<String> = (0..2).map(|_| cluster.step()).collect();
     assert_eq!(tried, ["p2: unschedulable", "p1: unschedulable"]);
     assert_eq!(evictions(&mut cluster), ["evict v2 for p2"], "one at a time again");
+}
+
+#[test]
+fn an_eviction_stays_charged_for_as_long_as_the_api_server_takes() {
+    let mut cluster = two_preemptors(1);
+    cluster.step();
+    cluster.step();
+    assert_eq!(evictions(&mut cluster), ["evict v1 for p1"]);
+    for minute in 1..=2 {
+        cluster.wait(60.0);
+        assert_eq!(cluster.step(), "p2: unschedulable", "it looks for another way");
+        assert_eq!(evictions(&mut cluster), Vec::<String>::new(), "minute {minute}");
+    }
+    cluster.evicted("p1", "v1", Ok(()));
+    budget(&mut cluster, 0);
+    budget(&mut cluster, 1);
+    assert_eq!(cluster.step(), "p2: unschedulable");
+    assert_eq!(evictions(&mut cluster), ["evict v2 for p2"]);
+}
+
+#[test]
+fn an_eviction_without_an_answer_stays_charged_until_the_status_would_show_it() {
+    let mut cluster = two_preemptors(1);
+    cluster.step();
+    cluster.step();
+    evictions(&mut cluster);
+    cluster.eviction_lost("p1", "v1");
+    let tried: Vec<String> = (0..2).map(|_| cluster.step()).collect();
+    assert_eq!(tried, ["p1: unschedulable", "-"]);
+    assert_eq!(evictions(&mut cluster), ["evict v1 for p1"], "the same one");
+    cluster.evicted("p1", "v1", Ok(()));
+    cluster.wait(9.9);
+    assert_eq!(cluster.step(), "-");
+    cluster.wait(0.1);
+    assert_eq!(cluster.step(), "p2: unschedulable");
+    assert_eq!(evictions(&mut cluster), ["evict v2 for p2"]);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Pods and nodes in one line each, and effects as lines.
 
 use crate::scripted::{self, Script};
-use secondmate_core::port::{BindOutcome, Effect, Evicted, Input, NominationPatch, Observation, PodWatch};
+use secondmate_core::port::{
+    BindOutcome, Effect, EvictError, Evicted, Input, NominationPatch, Observation, PodWatch,
+};
 use secondmate_core::{Scheduler, SchedulerConfig};
 use secondmate_cycle::{Profile, ProfileSpec, multi_point};
 use secondmate_framework::{Extenders, Parity};
@@ -284,7 +286,14 @@ impl Cluster {
 
     pub fn evicted(&mut self, preemptor: &str, victim: &str, result: Result<(), &str>) {
         let (preemptor, victim) = (uid(preemptor), uid(victim));
-        let result = result.map(|()| Evicted::Deleted).map_err(str::to_owned);
+        let result = result.map(|()| Evicted::Deleted).map_err(|why| EvictError::NotDone(why.to_owned()));
+        self.apply(Input::EvictFinished { preemptor, victim, result });
+    }
+
+    /// No answer to an eviction comes: it may have been carried out.
+    pub fn eviction_lost(&mut self, preemptor: &str, victim: &str) {
+        let (preemptor, victim) = (uid(preemptor), uid(victim));
+        let result = Err(EvictError::Unknown("time-out".to_owned()));
         self.apply(Input::EvictFinished { preemptor, victim, result });
     }
 

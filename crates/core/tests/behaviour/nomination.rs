@@ -92,22 +92,58 @@ fn a_nomination_that_was_withdrawn_does_not_count_when_the_status_shows_it_late(
     assert_eq!(nominations(&cluster), 1, "by somebody else");
 }
 
-/// As in kube-scheduler, from the attempt on that finds it so.
 #[test]
 fn a_pending_pod_that_is_being_deleted_holds_no_room() {
     let mut cluster = full();
     cluster.pending("p cpu=800m priority=5 nominated=n1 deleting");
+    assert_eq!(nominations(&cluster), 0);
     cluster.pending("q cpu=800m priority=2");
     assert_eq!(cluster.step(), "q -> n1");
-    assert_eq!(nominations(&cluster), 0);
     cluster.pending("p cpu=800m priority=5 nominated=n1 deleting rv=2");
     assert_eq!(nominations(&cluster), 0);
 }
 
-/// Equivalent pods were rejected because of its room, and their turn comes through time alone: they are not rejected because of a
-/// state that no longer holds.
+/// A finalizer keeps it, and it waits for something that does not come.
 #[test]
-fn what_was_rejected_for_the_room_of_a_pod_that_is_parked_is_tried_in_earnest() {
+fn a_waiting_pod_that_is_being_deleted_gives_its_room_back_before_it_is_gone() {
+    let mut cluster = full();
+    cluster.pending("waits cpu=800m priority=5 nominated=n1 gated");
+    cluster.pending("p cpu=800m");
+    assert_eq!((cluster.step(), cluster.place("p")), ("p: unschedulable".into(), "Unschedulable".into()));
+    cluster.pending("waits cpu=800m priority=5 nominated=n1 gated deleting rv=2");
+    assert_eq!((nominations(&cluster), cluster.place("p")), (0, "Backoff".into()));
+    cluster.pending("waits cpu=800m priority=5 nominated=n1 gated deleting rv=3 label=x");
+    assert_eq!(nominations(&cluster), 0);
+    assert_eq!(cluster.step(), "p -> n1");
+}
+
+/// The write of the nomination is still on its way.
+#[test]
+fn a_pod_that_goes_wakes_who_waits_though_its_status_never_showed_its_nomination() {
+    for is_gone in [true, false] {
+        let mut cluster = Cluster::new(&["DefaultPreemption"]);
+        cluster.node("n1 cpu=1");
+        cluster.assigned("victim cpu=900m node=n1");
+        cluster.pending("p cpu=900m priority=9");
+        assert_eq!(cluster.step(), "p: unschedulable");
+        cluster.evicted("p", "victim", Ok(()));
+        cluster.gone(PodWatch::Assigned, "victim");
+        cluster.pending("waits cpu=600m priority=5");
+        assert_eq!(cluster.step(), "waits: unschedulable", "p will be tried after it");
+        if is_gone {
+            cluster.gone(PodWatch::Pending, "p");
+        } else {
+            cluster.pending("p cpu=900m priority=9 deleting rv=2");
+        }
+        assert_eq!(cluster.place("waits"), "Backoff", "gone: {is_gone}");
+        assert_eq!(cluster.step(), "waits -> n1");
+    }
+}
+
+/// Equivalent pods were rejected because of its room: those that come after its deletion are not rejected because of a state that
+/// no longer holds.
+#[test]
+fn what_was_rejected_for_the_room_of_a_pod_that_is_deleted_is_tried_in_earnest() {
     let mut cluster = Cluster::new(&["DefaultPreemption"]);
     cluster.node("n1 cpu=1");
     cluster.assigned("v cpu=900m node=n1 evicted");
@@ -115,14 +151,13 @@ fn what_was_rejected_for_the_room_of_a_pod_that_is_parked_is_tried_in_earnest() 
     assert_eq!(cluster.step(), "p: unschedulable");
     cluster.gone(PodWatch::Assigned, "v");
     assert_eq!(cluster.place("p"), "Backoff");
-    cluster.pending("p cpu=800m priority=5 nominated=n1 deleting rv=2");
     for q in ["q1", "q2", "q3"] {
         cluster.pending(&format!("{q} cpu=800m priority=2"));
     }
     for q in ["q1", "q2"] {
         assert_eq!(cluster.step(), format!("{q}: unschedulable"));
     }
-    cluster.wait(20.0);
+    cluster.pending("p cpu=800m priority=5 nominated=n1 deleting rv=2");
     assert_eq!(cluster.step(), "q3 -> n1");
 }
 

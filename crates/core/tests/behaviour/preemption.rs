@@ -121,8 +121,8 @@ fn a_last_victim_that_went_by_itself_before_its_turn_does_not_leave_the_pod_wait
     cluster.gone(PodWatch::Assigned, "v1");
     assert_eq!(cluster.place("p"), "Gated", "evictions are on the way");
     cluster.evicted("p", "v1", Ok(()));
-    assert_eq!(evictions(&mut cluster), ["evict v0 for p"]);
-    cluster.evicted("p", "v0", Ok(()));
+    assert_eq!(evictions(&mut cluster), Vec::<String>::new(), "there is nobody left to evict");
+    assert_eq!(cluster.core.sizes().preemptions, 0);
     assert_eq!(cluster.place("p"), "Backoff");
 }
 
@@ -145,10 +145,55 @@ fn a_last_victim_that_went_before_its_turn_wakes_a_pod_that_nothing_else_had_tri
         "it is not held back, since no event has tried to wake it"
     );
     cluster.evicted("p", "first", Ok(()));
-    assert_eq!(evictions(&mut cluster), ["evict last for p"]);
-    cluster.gone_before_eviction("p", "last");
+    assert_eq!(evictions(&mut cluster), Vec::<String>::new());
     assert_eq!(cluster.core.sizes().preemptions, 0);
     assert_eq!(cluster.place("p"), "Backoff");
+}
+
+/// The binding of the last victim fails while the first one is being evicted.
+fn last_victim_is_free_again() -> Cluster {
+    let mut cluster = Cluster::new(&["DefaultPreemption", "A"]);
+    cluster.node("n1 cpu=1");
+    cluster.assigned("first cpu=400m node=n1 priority=1");
+    cluster.pending("last cpu=400m");
+    assert_eq!(cluster.step(), "last -> n1");
+    cluster.pending("p cpu=900m priority=5");
+    assert_eq!(cluster.step(), "p: unschedulable");
+    assert_eq!(evictions(&mut cluster), ["evict first for p"]);
+    cluster.answer("last", BindOutcome::Refused { code: 403, message: "no room".to_owned() });
+    assert_eq!(cluster.place("last"), "ErrorBackoff");
+    cluster
+}
+
+#[test]
+fn a_last_victim_whose_binding_failed_before_its_turn_is_spared_while_it_waits() {
+    let mut cluster = last_victim_is_free_again();
+    cluster.evicted("p", "first", Ok(()));
+    assert_eq!(evictions(&mut cluster), Vec::<String>::new());
+    assert_eq!(cluster.core.sizes().preemptions, 0);
+    assert_eq!((cluster.place("last"), cluster.place("p")), ("ErrorBackoff".into(), "Backoff".into()));
+    cluster.gone(PodWatch::Assigned, "first");
+    assert_eq!(cluster.step(), "p -> n1");
+}
+
+#[test]
+fn a_last_victim_that_was_placed_elsewhere_before_its_turn_stays_there() {
+    // There it waits on permit, or its binding is sent.
+    for on_permit in [true, false] {
+        let mut cluster = last_victim_is_free_again();
+        if on_permit {
+            let wait = (Status::wait(""), Duration::from_secs(60));
+            cluster.script.lines().permit.insert("A/last".to_owned(), wait);
+        }
+        cluster.node("n2 cpu=500m");
+        cluster.wait(3.0);
+        assert_eq!(cluster.step(), "last -> n2");
+        cluster.effects();
+        cluster.evicted("p", "first", Ok(()));
+        assert_eq!(cluster.effects(), ["event first Preempted: Preempted by pod p on node n1"]);
+        assert_eq!(cluster.core.sizes().preemptions, 0);
+        assert_eq!((cluster.place("last"), cluster.place("p")), ("InFlight".into(), "Active".into()));
+    }
 }
 
 #[test]
@@ -214,13 +259,61 @@ fn a_failed_eviction_spares_the_last_victim_and_the_pod_tries_again_when_all_are
 }
 
 #[test]
-fn a_pod_that_is_gone_ends_its_preemption() {
+fn a_pod_that_is_gone_ends_its_preemption_and_the_eviction_on_its_way_is_told_nevertheless() {
     let mut cluster = preempting(2);
     cluster.gone(PodWatch::Pending, "p");
     assert_eq!(cluster.core.sizes().preemptions, 0);
     cluster.effects();
     cluster.evicted("p", "v1", Ok(()));
-    assert_eq!(cluster.effects(), Vec::<String>::new());
+    assert_eq!(cluster.effects(), ["event v1 Preempted: Preempted by pod p on node n1"]);
+}
+
+#[test]
+fn an_eviction_that_is_answered_after_the_pod_was_bound_is_told_nevertheless() {
+    let mut cluster = preempting(1);
+    cluster.gone(PodWatch::Assigned, "v0");
+    assert_eq!(cluster.step(), "p -> n1");
+    cluster.answer("p", BindOutcome::Bound);
+    cluster.assigned("p cpu=900m node=n1 priority=100");
+    assert_eq!(cluster.core.sizes().preemptions, 0);
+    cluster.effects();
+    cluster.evicted("p", "v0", Ok(()));
+    assert_eq!(cluster.effects(), ["event v0 Preempted: Preempted by pod p on node n1"]);
+}
+
+#[test]
+fn each_eviction_of_a_pod_tells_for_whom_it_was() {
+    let mut cluster = Cluster::new(&["DefaultPreemption"]);
+    cluster.node("n1 cpu=2");
+    cluster.assigned("v cpu=1 node=n1 priority=110");
+    cluster.assigned("x cpu=1 node=n1 priority=150");
+    cluster.pending("p1 cpu=1 priority=120");
+    cluster.step();
+    assert_eq!(evictions(&mut cluster), ["evict v for p1"]);
+    // A more important pod needs the whole node, and evicts it too.
+    cluster.pending("p2 cpu=2 priority=200");
+    cluster.step();
+    cluster.evicted("p2", "x", Ok(()));
+    assert_eq!(evictions(&mut cluster), ["evict x for p2", "evict v for p2"]);
+    for p in ["p2", "p1"] {
+        cluster.evicted(p, "v", Ok(()));
+        assert_eq!(cluster.effects(), [format!("event v Preempted: Preempted by pod {p} on node n1")]);
+    }
+    assert_eq!(cluster.core.sizes().preemptions, 0);
+}
+
+/// A finalizer keeps it.
+#[test]
+fn a_pod_that_is_being_deleted_spares_its_last_victim_before_it_is_gone() {
+    let mut cluster = preempting(2);
+    assert_eq!(evictions(&mut cluster), ["evict v1 for p"]);
+    assert_eq!(cluster.core.sizes().nominations, 1);
+    cluster.pending("p cpu=900m priority=100 deleting rv=2");
+    assert_eq!((cluster.core.sizes().preemptions, cluster.core.sizes().nominations), (0, 0));
+    assert_eq!(cluster.place("p"), "Unschedulable", "nothing holds it back any more");
+    cluster.evicted("p", "v1", Ok(()));
+    assert_eq!(evictions(&mut cluster), Vec::<String>::new());
+    assert_eq!(cluster.step(), "-");
 }
 
 #[test]

@@ -7,13 +7,17 @@
 //!   (`judge/successors.rs`). If loops are left unbroken, such evictions are counted.
 //! * Budgets: while evictions of one preemption are not in the status of a budget, no other preemption overdraws it; nor does a preemption
 //!   with its last victim, whose turn comes later, unless it did so when it was chosen.
+//! * Victims: no pod is evicted from a node that it has left by then, because it is gone, waits again, or was placed elsewhere
+//!   (`judge/places.rs`).
 
+mod places;
 mod successors;
 #[cfg(test)]
 mod tests;
 
 use super::*;
-use secondmate_core::port::Verified;
+use places::Places;
+use secondmate_core::port::{EvictError, Verified};
 use secondmate_model::objects::{DisruptionBudget, Object, ObjectName};
 use std::collections::BTreeSet;
 use successors::{REJECTED_WITHIN, Successors};
@@ -82,6 +86,7 @@ struct Open {
 pub(super) struct Judge {
     rounds: BTreeMap<Uid, Rounds>,
     successors: Successors,
+    places: Places,
     /// Preemptors for which an eviction was answered in this turn: it may be the last victim's turn.
     answered: BTreeSet<Uid>,
     budgets: BTreeMap<ObjectName, Told>,
@@ -91,6 +96,8 @@ pub(super) struct Judge {
     /// Victims whose evictions have not been answered yet, and since when. Requesting one of them again is not another disruption, whatever a
     /// budget's status says in the meantime.
     asked: BTreeMap<Uid, Timestamp>,
+    /// The same for victims whose eviction may have been carried out, since there was no answer.
+    unanswered: BTreeMap<Uid, Timestamp>,
     /// Pods that the core has placed, or has been shown on a node. A pod keeps its node, so one that a late event or an old list shows once
     /// more has not taken any room since.
     placed: BTreeSet<Uid>,
@@ -115,6 +122,7 @@ fn leaves(pools: &mut [(Atom, Option<Timestamp>)], now: Timestamp) {
 impl Judge {
     /// The core is told something; `is_new`: about a pod that it has not seen on that node.
     pub fn input(&mut self, input: &Input, is_new: bool, now: Timestamp) {
+        self.places.input(input);
         match input {
             Input::Node(node) => {
                 let label = node.labels.iter().find(|(key, _)| key.as_str() == "pool");
@@ -177,11 +185,17 @@ impl Judge {
             Input::EvictFinished { preemptor, victim, result } => {
                 self.answered.insert(preemptor.clone());
                 self.asked.remove(victim);
-                if result.is_ok() {
-                    self.leaving.insert(victim.clone());
-                } else {
-                    for told in self.budgets.values_mut() {
-                        told.open.retain(|open| open.victim != *victim);
+                match result {
+                    Ok(_) => {
+                        self.leaving.insert(victim.clone());
+                    }
+                    Err(EvictError::Unknown(_)) => {
+                        self.unanswered.insert(victim.clone(), now);
+                    }
+                    Err(EvictError::NotDone(_)) => {
+                        for told in self.budgets.values_mut() {
+                            told.open.retain(|open| open.victim != *victim);
+                        }
                     }
                 }
             }
@@ -218,6 +232,7 @@ impl Judge {
     /// The core must not request it.
     pub fn effect(&mut self, effect: &Effect, options: Options, now: Timestamp) -> Pace {
         let (tenants, mut pace) = (options.tenants, Pace::Kept);
+        self.places.effect(effect);
         if let Effect::Bind { pod, .. } | Effect::BindByExtender { pod, .. } = effect {
             self.placed.insert(pod.uid.clone());
         }
@@ -259,13 +274,22 @@ impl Judge {
                     victim.full_name(),
                     preemptor.full_name()
                 );
+                assert!(
+                    !self.places.has_left(victim),
+                    "victims: pod {} is evicted for pod {} from node {:?}, where it is not any more",
+                    victim.full_name(),
+                    preemptor.full_name(),
+                    victim.node_name
+                );
                 pace = self.evicts(victim, preemptor, now);
                 assert!(
                     pace == Pace::Kept || options.loops_unbroken,
                     "preemption loop: pod {} evicts before the delay after what was in vain is over",
                     preemptor.full_name()
                 );
-                let asked = self.asked.get(&victim.uid).is_some_and(|since| now < *since + OPEN_FOR);
+                let recently = |since: &Timestamp| now < *since + OPEN_FOR;
+                let asked = self.asked.get(&victim.uid).is_some_and(recently)
+                    || self.unanswered.get(&victim.uid).is_some_and(recently);
                 if !asked && !self.leaving.contains(&victim.uid) {
                     self.charged(victim, preemptor, now);
                     self.asked.insert(victim.uid.clone(), now);
@@ -279,6 +303,7 @@ impl Judge {
     /// All effects of a turn have been taken.
     pub fn turn_ends(&mut self) {
         self.answered.clear();
+        self.places.turn_ends();
     }
 
     /// The core has lost its memory.

@@ -4,7 +4,7 @@ use super::judge::Pace;
 use super::objects::{brief, heard};
 use super::*;
 use secondmate_core::port::{
-    BindOutcome, Evicted, NominationPatch, Observation, ScheduledCondition, Verified,
+    BindOutcome, EvictError, Evicted, NominationPatch, Observation, ScheduledCondition, Verified,
 };
 use secondmate_model::PodCondition;
 use std::collections::BTreeSet;
@@ -167,17 +167,17 @@ impl World {
             }
             Effect::Evict { victim, preemptor, .. } => {
                 let fails = self.options.bind_faults && !self.calm && self.one_in(5);
-                let result = if fails || !self.leading {
-                    Err("500".to_owned())
-                } else {
-                    self.counts.add("pods evicted by secondmate", 1);
-                    let name = Name::from(&*victim.name);
-                    let is_there =
-                        self.truth.pods.get(&name).is_some_and(|stored| stored.pod.uid == victim.uid);
-                    if is_there {
-                        self.write_ours(|world| world.delete(&name));
+                let fault = fails.then(|| self.random.below(3));
+                let unknown = |what: &str| Err(EvictError::Unknown(format!("time-out, and it was {what}")));
+                let result = match fault {
+                    _ if !self.leading => Err(EvictError::NotDone("not leading".to_owned())),
+                    Some(0) => Err(EvictError::NotDone("403".to_owned())),
+                    Some(1) => unknown("not carried out"),
+                    Some(_) => {
+                        self.evict(&victim);
+                        unknown("carried out")
                     }
-                    Ok(if is_there { Evicted::Deleted } else { Evicted::Gone })
+                    None => Ok(self.evict(&victim)),
                 };
                 let (preemptor, victim) = (preemptor.uid.clone(), victim.uid.clone());
                 self.answer(Input::EvictFinished { preemptor, victim, result });
@@ -190,6 +190,16 @@ impl World {
             Effect::PatchStatus { .. } | Effect::Event(_) | Effect::Observed(_) => {}
             Effect::BindBy { .. } => panic!("no plugin here asks for {effect:?}"),
         }
+    }
+
+    fn evict(&mut self, victim: &Pod) -> Evicted {
+        self.counts.add("pods evicted by secondmate", 1);
+        let name = Name::from(&*victim.name);
+        if self.truth.pods.get(&name).is_none_or(|stored| stored.pod.uid != victim.uid) {
+            return Evicted::Gone;
+        }
+        self.write_ours(|world| world.delete(&name));
+        Evicted::Deleted
     }
 
     /// Every write of ours goes through here.

@@ -2,7 +2,7 @@
 
 use super::super::objects::{StoredNode, StoredPod};
 use super::*;
-use secondmate_core::port::{EventType, Evicted, PodEvent};
+use secondmate_core::port::{BindOutcome, EventType, Evicted, PodEvent};
 use secondmate_model::wire;
 
 fn pod(name: &str, scheduler: &str, node: Option<&str>) -> Arc<Pod> {
@@ -285,4 +285,47 @@ fn nothing_is_bound_to_a_node_that_has_left_the_pool() {
 #[test]
 fn in_the_turn_in_which_a_node_leaves_the_pool_a_binding_may_have_been_requested_first() {
     bound_after_the_node_left(0);
+}
+
+/// The last victim's turn comes at the end of the turn in which, or after which, the watch shows that it is gone.
+fn evict_one_that_is_gone(in_the_same_turn: bool) {
+    let mut judge = Judge::default();
+    evict(&mut judge, "first", at(0));
+    judge.turn_ends();
+    answered(&mut judge, "first", at(1000));
+    judge.input(&Input::PodGone(PodWatch::Assigned, Uid::from("last")), false, at(1000));
+    if !in_the_same_turn {
+        judge.turn_ends();
+    }
+    evict(&mut judge, "last", at(1000));
+}
+
+#[test]
+#[should_panic(expected = "victims")]
+fn nobody_is_evicted_who_is_known_to_be_gone() {
+    evict_one_that_is_gone(false);
+}
+
+#[test]
+fn a_pod_may_have_been_evicted_before_the_news_of_the_same_turn_that_it_is_gone() {
+    evict_one_that_is_gone(true);
+}
+
+#[test]
+#[should_panic(expected = "victims")]
+fn nobody_is_evicted_from_a_node_to_which_its_binding_failed() {
+    let mut judge = Judge::default();
+    let bind = |judge: &mut Judge, node: &str| {
+        let pod = pod("last", OUR_NAMES[0], None);
+        let effect = Effect::Bind { pod, node: Atom::new(node), annotations: BTreeMap::new() };
+        judge.effect(&effect, Options::default(), at(0));
+        judge.turn_ends();
+    };
+    bind(&mut judge, "n");
+    // It may be on its way to the node where it was chosen.
+    evict(&mut judge, "last", at(0));
+    let refused = BindOutcome::Refused { code: 403, message: String::new() };
+    judge.input(&Input::BindFinished(Uid::from("last"), refused), false, at(0));
+    bind(&mut judge, "m");
+    evict(&mut judge, "last", at(0));
 }
