@@ -492,10 +492,10 @@ mod tests {
     }
 
     /// What is told of a Secret whose certificate is not from the authority that the API server was given, as severity and remedy.
-    /// `answered` is the number of binds that the API server has had an answer for, `missed` that of the others before and after.
-    async fn of_another_secret(is_live: bool, answered: u64, missed: [u64; 2]) -> (Severity, String) {
+    /// `answered` is the number of binds that the API server has had an answer for, `missed` that of the others; each before and after.
+    async fn of_another_secret(is_live: bool, answered: [u64; 2], missed: [u64; 2]) -> (Severity, String) {
         const NAME: &str = "guard.secondmate.dev";
-        let metrics = |missed: u64| {
+        let metrics = |answered: u64, missed: u64| {
             format!(
                 "process_start_time_seconds 1\n\
                  apiserver_admission_webhook_fail_open_count{{name=\"{NAME}\",type=\"validating\"}} {missed}\n\
@@ -507,8 +507,8 @@ mod tests {
             "caBundle": STANDARD.encode(self_signed()), "service": { "namespace": "ns", "name": "guard" },
         } }] });
         let configuration = serde_json::from_value(configuration).expect("a configuration");
-        let before = Before { configuration, counted: Ok(Counted::read(&metrics(missed[0]))) };
-        let after = metrics(missed[1]);
+        let before = Before { configuration, counted: Ok(Counted::read(&metrics(answered[0], missed[0]))) };
+        let after = metrics(answered[1], missed[1]);
         let secret = json!({ "data": { "tls.crt": STANDARD.encode(self_signed()) } }).to_string();
         let slices = json!({ "items": [{ "endpoints": [{ "conditions": { "ready": true } }] }] }).to_string();
         let mut doctor = stub::doctor(move |path, _| match path.rsplit('/').next() {
@@ -535,13 +535,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_secret_that_the_guard_no_longer_uses_is_no_fault_while_the_guard_answers() {
-        let (severity, remedy) = of_another_secret(true, 40, [3, 3]).await;
+        let (severity, remedy) = of_another_secret(true, [40, 41], [3, 3]).await;
         assert_eq!(severity, Severity::Warning);
         assert!(remedy.starts_with(LEFT_OVER), "{remedy}");
         for (is_live, answered, missed, why) in [
-            (false, 40, [0, 0], "no guard holds the Lease"),
-            (true, 40, [0, 1], "it has missed one just now"),
-            (true, 0, [0, 0], "nothing shows that it answers"),
+            (false, [40, 41], [0, 0], "no guard holds the Lease"),
+            (true, [40, 41], [0, 1], "it has missed one just now"),
+            (true, [40, 40], [3, 3], "it may have stopped answering since its last answer"),
+            (true, [0, 0], [0, 0], "nothing shows that it answers"),
         ] {
             let (severity, remedy) = of_another_secret(is_live, answered, missed).await;
             assert_eq!(severity, Severity::Fault, "{why}");

@@ -63,11 +63,12 @@ impl Counted {
         is_same.then(|| before.of(webhook))
     }
 
-    /// Whether the webhook answers this API server: it has done so since the API server started, and always during the examination.
+    /// Whether the webhook answers this API server: there were binds during the examination, and it answered them all. Older answers show
+    /// nothing about now.
     pub fn is_answered(&self, before: &Self, webhook: &str) -> bool {
         let after = self.of(webhook);
-        let earlier = self.earlier(before, webhook);
-        after.all > after.unanswered && earlier.is_some_and(|before| before.unanswered == after.unanswered)
+        self.earlier(before, webhook)
+            .is_some_and(|before| after.all > before.all && after.unanswered == before.unanswered)
     }
 
     /// What follows for a webhook, given what was counted before the examination.
