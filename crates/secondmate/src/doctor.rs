@@ -56,10 +56,10 @@ pub(crate) struct DoctorArgs {
     /// Secret in which the bind guard keeps its certificate.
     #[arg(long, value_name = "NAME", default_value = "secondmate-guard-tls")]
     guard_secret: String,
-    /// Namespace of the guard's Service and Secret, if its webhook has a URL.
+    /// Namespace of the guard's Service and Secret, if its webhook has a URL or is missing.
     #[arg(long, value_name = "NAME", default_value = "secondmate-guard")]
     guard_namespace: String,
-    /// Service in front of the bind guard, if its webhook has a URL.
+    /// Service in front of the bind guard, if its webhook has a URL or is missing.
     #[arg(long, value_name = "NAME", default_value = "secondmate-guard")]
     guard_service: String,
     /// Output format.

@@ -65,7 +65,7 @@ pub struct DoctorOptions {
     pub webhook: String,
     /// Name of the Secret in which the bind guard keeps its certificate.
     pub secret: String,
-    /// The bind guard's Service, in case the API server is configured to reach the guard by a URL.
+    /// The bind guard's Service, in case the API server is configured to reach the guard by a URL, or is not configured to reach one.
     pub guard: GuardsService,
 }
 

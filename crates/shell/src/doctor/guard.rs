@@ -25,6 +25,8 @@ use std::time::Duration;
 const RENEWED_BEFORE: Duration = Duration::from_secs(14 * 86400);
 /// What to do about the Secret if the guard is given its certificate in files: nothing keeps the Secret up to date any more.
 const LEFT_OVER: &str = "if the guard serves with files (--guard-tls-cert-file) that do not come from this Secret, delete it: it is left over";
+/// What to do if there is a guard and no webhook configuration.
+const REGISTER: &str = "install it as docs/guard.md says (or name another configuration by --guard-webhook)";
 
 pub(super) use crate::guard::is_lease as is_guards;
 
@@ -148,14 +150,8 @@ impl Doctor {
         let live = seen.is_some_and(|seen| seen.live.keys().any(|holder| is_guards(&holder.lease)));
         let Some(Before { configuration, counted }) = before else {
             let unknown = self.findings.iter().any(|finding| finding.check == check::GUARD);
-            if live && !unknown {
-                self.found(
-                    Severity::Fault,
-                    check::GUARD,
-                    self.webhook(),
-                    "it is not there, while a bind guard runs: the API server asks it about nothing",
-                    "install it as docs/guard.md says (or name another configuration by --guard-webhook)",
-                );
+            if !unknown {
+                self.unregistered(live).await;
             }
             return;
         };
@@ -188,6 +184,30 @@ impl Doctor {
             Some(_) if !live => self.without_lease(ready),
             Some(_) => {}
         }
+    }
+
+    /// There is no configuration. A guard that has never found one takes no Lease, and is known only by its Service. Its Secret says nothing:
+    /// it stays when the guard is uninstalled.
+    async fn unregistered(&mut self, live: bool) {
+        let GuardsService { namespace, name } = self.options.guard.clone();
+        let installed = Service { namespace, name };
+        let (problem, remedy) = if live {
+            (
+                "it is not there, while a bind guard runs: the API server asks it about nothing".to_owned(),
+                REGISTER.to_owned(),
+            )
+        } else if self.spec(&installed).await.is_ok() {
+            let Service { namespace, name } = installed;
+            (
+                format!(
+                    "it is not there, while the bind guard's Service {namespace}/{name} is: the API server asks no guard, and binds pass unseen"
+                ),
+                format!("{REGISTER}; if no guard is wanted, delete its Service and its Deployment"),
+            )
+        } else {
+            return;
+        };
+        self.found(Severity::Fault, check::GUARD, self.webhook(), problem, remedy);
     }
 
     /// No live process holds the guard's Lease. A guard that runs without leader election has no Lease, and is known only by its endpoint.
@@ -548,6 +568,33 @@ mod tests {
             assert_eq!(severity, Severity::Fault, "{why}");
             assert!(remedy.ends_with(LEFT_OVER), "{why}: {remedy}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_guard_that_is_installed_and_not_registered_is_told() {
+        let told = async |of_configuration: u16, of_service: u16| {
+            let mut doctor = stub::doctor(move |path, _| {
+                if path.contains("/validatingwebhookconfigurations/") {
+                    (of_configuration, String::new())
+                } else if path == "/api/v1/namespaces/secondmate-guard/services/secondmate-guard" {
+                    (of_service, "{}".to_owned())
+                } else {
+                    (404, String::new())
+                }
+            });
+            let before = doctor.guard_before().await;
+            assert!(before.is_none());
+            let nobody = Observed { live: BTreeMap::new(), dead: BTreeSet::new() };
+            doctor.guard(before, Some(&nobody)).await;
+            let findings = doctor.findings.into_iter();
+            findings.map(|found| (found.severity, found.problem)).collect::<Vec<_>>()
+        };
+        let missing = "it is not there, while the bind guard's Service secondmate-guard/secondmate-guard is: the API server asks no guard, and binds pass unseen";
+        assert_eq!(told(404, 200).await, [(Severity::Fault, missing.to_owned())]);
+        assert!(told(404, 404).await.is_empty(), "there is no guard");
+        assert!(told(404, 403).await.is_empty(), "whether there is one is not known");
+        let severities: Vec<Severity> = told(403, 200).await.into_iter().map(|found| found.0).collect();
+        assert_eq!(severities, [Severity::Unknown], "the configuration may be there");
     }
 
     #[test]
