@@ -57,8 +57,8 @@ impl Doctor {
         }
     }
 
-    /// The permissions that a registered guard needs. Whether it keeps a certificate of its own is not known here, so what it needs for that
-    /// is no fault.
+    /// The permissions that a registered guard needs. Only those to decide are needed by every guard: whether it is elected, makes its Service
+    /// lead to it and keeps a certificate of its own depends on its options, which are not known here.
     pub(super) async fn rights_of_guard(&mut self, registered: &Before) {
         let service = registered.service();
         let home =
@@ -77,16 +77,27 @@ impl Doctor {
             self.found(severity, check::RIGHTS, whose, problem, remedy);
             return;
         }
-        let mut needed = guard::to_decide(&watch::guard_watches());
-        needed.extend(access::to_elect(&guard::lease()));
-        if let Some(service) = &service {
-            needed.extend(guard::to_lead_service(&service.namespace, &service.name));
-        }
+        let to_lead =
+            service.map(|service| BTreeSet::from(guard::to_lead_service(&service.namespace, &service.name)));
         let certificate = guard::to_keep_certificate(&home, &self.options.secret, &self.options.webhook);
         let subject = Subject::ServiceAccount { namespace, name };
         let remedy = "grant it by RBAC: apply the guard's manifests of this version";
         for (severity, rights, without) in [
-            (Severity::Fault, needed, "a guard that runs as this user does not start"),
+            (
+                Severity::Fault,
+                guard::to_decide(&watch::guard_watches()),
+                "a guard that runs as this user does not start",
+            ),
+            (
+                Severity::Warning,
+                BTreeSet::from(access::to_elect(&guard::lease())),
+                "a guard that runs as this user starts only with --leader-elect=false",
+            ),
+            (
+                Severity::Warning,
+                to_lead.unwrap_or_default(),
+                "a guard that runs as this user starts only without --guard-address (POD_IP)",
+            ),
             (
                 Severity::Warning,
                 BTreeSet::from(certificate),
@@ -187,21 +198,21 @@ mod tests {
             doctor(200, &["watch nodes", "update secrets", "update endpointslices", "get leases"]);
         doctor.rights_of_guard(&registered()).await;
         let whose = "service account elsewhere/secondmate-guard";
-        let without = "a guard that runs as this user does not start";
+        let starts_only = "a guard that runs as this user starts only";
         let mut found = told(&doctor);
         found.sort_unstable();
         assert_eq!(
             found,
             [
+                format!("Fault {whose}: may not watch nodes: a guard that runs as this user does not start"),
                 format!(
-                    "Fault {whose}: may not get leases in coordination.k8s.io named \"secondmate-guard\" (namespace kube-system): {without}"
+                    "Warning {whose}: may not get leases in coordination.k8s.io named \"secondmate-guard\" (namespace kube-system): {starts_only} with --leader-elect=false"
                 ),
                 format!(
-                    "Fault {whose}: may not update endpointslices in discovery.k8s.io named \"guard\" (namespace elsewhere): {without}"
+                    "Warning {whose}: may not update endpointslices in discovery.k8s.io named \"guard\" (namespace elsewhere): {starts_only} without --guard-address (POD_IP)"
                 ),
-                format!("Fault {whose}: may not watch nodes: {without}"),
                 format!(
-                    "Warning {whose}: may not update secrets named \"secondmate-guard-tls\" (namespace elsewhere): a guard that runs as this user starts only if its certificate comes from files"
+                    "Warning {whose}: may not update secrets named \"secondmate-guard-tls\" (namespace elsewhere): {starts_only} if its certificate comes from files"
                 ),
             ]
         );
