@@ -224,7 +224,7 @@ impl Scheduler {
         self.bound_after_preempting(&pod, now);
         let old = self.cache.pod(&pod.uid).cloned();
         if pod.deleting && old.as_ref().is_some_and(|old| !old.deleting) {
-            self.budgets.disrupted(&pod, now);
+            self.budgets.disrupted(self.snapshot.objects(), &pod, now);
         }
         let new = Some(EventObject::Pod(Arc::clone(&pod)));
         let added = self.cache.add(Arc::clone(&pod));
@@ -279,7 +279,7 @@ impl Scheduler {
         let Ok(pod) = self.cache.remove(uid) else { return };
         self.note_event(changes::ASSIGNED_POD_DELETE.label);
         if !pod.deleting {
-            self.budgets.disrupted(&pod, now);
+            self.budgets.disrupted(self.snapshot.objects(), &pod, now);
         }
         self.victim_leaving(uid, now);
         self.announce_pod_gone(&pod, None, now);
@@ -387,7 +387,8 @@ impl Scheduler {
         let object = match object {
             Object::Own(own) => Object::Own(own.told_at(now)),
             Object::DisruptionBudget(name, budget) => {
-                let (budget, settled) = self.budgets.written(&name, budget, now);
+                let objects = self.snapshot.objects();
+                let (budget, settled) = self.budgets.written(objects, &name, budget, now);
                 self.budgets_settled(settled, now);
                 Object::DisruptionBudget(name, budget)
             }
