@@ -305,8 +305,9 @@ impl Scheduler {
         if let Ok(Some(pod)) = self.cache.forget(uid) {
             self.note_event(changes::ASSIGNED_POD_DELETE.label);
             self.announce_pod_gone(&pod, None, now);
-            self.last_victim_gone(uid, now);
         }
+        // Its room may have been freed, and that announced, while the pods whose last victim it was were held back.
+        self.last_victim_gone(uid, now);
     }
 
     /// Whether a binding of the pod has been sent, which may yet bind it or already has.
