@@ -4,7 +4,7 @@ use super::Scheduler;
 use super::binding::{Event, Sent, Stage};
 use crate::cache::Added;
 use crate::changes;
-use crate::port::{Input, PodWatch, Verified};
+use crate::port::{BindOutcome, Input, PodWatch, Verified};
 use secondmate_framework::{ActionType, ClusterEvent, EventObject, EventResource, ObjectChange};
 use secondmate_model::objects::{Object, ObjectKind, ObjectName};
 use secondmate_model::{Atom, Node, Pod, Timestamp, Uid};
@@ -75,7 +75,7 @@ impl Scheduler {
             Input::NodeGone(name) => self.node_gone(&name, now),
             Input::Object(object) => self.object(object, now),
             Input::ObjectGone(kind, name) => self.object_gone(kind, &name, now),
-            Input::BindFinished(uid, outcome) => self.binding_event(&uid, Event::Answered(outcome), now),
+            Input::BindFinished(uid, outcome) => self.bind_finished(&uid, outcome, now),
             Input::WriteFinished(uid, result) => self.binding_event(&uid, Event::Written(result), now),
             Input::Verified(uid, verified) => self.verified(&uid, verified, now),
             Input::NodeRead { node, pods } => self.node_read(&node, pods, now),
@@ -112,10 +112,11 @@ impl Scheduler {
         let Some(entry) = self.queue.get(&pod.uid) else {
             if on_its_way {
                 // A stale list made this watch lose the pod, and now it has found it again. The pod may have been seen on its
-                // node, and have finished, before the binding is answered.
+                // node, and have finished, before the binding is answered. If only its end was shown, that may have been because of
+                // the same list, and the answer tells.
                 let uid = pod.uid.clone();
                 self.lingering.insert(pod);
-                if matches!(self.bindings.stage(&uid), Some(Stage::Sent(Sent::Seen | Sent::Ended))) {
+                if matches!(self.bindings.stage(&uid), Some(Stage::Sent(Sent::Seen))) {
                     self.lingering.seen(&uid);
                 }
             } else {
@@ -308,6 +309,16 @@ impl Scheduler {
         }
         // Its room may have been freed, and that announced, while the pods whose last victim it was were held back.
         self.last_victim_gone(uid, now);
+    }
+
+    /// The answer to a binding. If only the end of the pod has been shown, it may have been on its node unless the answer says that
+    /// it was not bound: then it is never queued again.
+    fn bind_finished(&mut self, uid: &Uid, outcome: BindOutcome, now: Timestamp) {
+        let has_ended = matches!(self.bindings.stage(uid), Some(Stage::Sent(Sent::Ended)));
+        if has_ended && outcome.may_be_bound() {
+            self.lingering.seen(uid);
+        }
+        self.binding_event(uid, Event::Answered(outcome), now);
     }
 
     /// Whether a binding of the pod has been sent, which may yet bind it or already has.
