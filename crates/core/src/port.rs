@@ -130,6 +130,17 @@ pub enum BindOutcome {
     NotSent,
 }
 
+impl BindOutcome {
+    /// Whether the pod may be bound, by this call or by another one.
+    pub(crate) fn may_be_bound(&self) -> bool {
+        match self {
+            Self::Bound | Self::Unknown { .. } | Self::ExtenderFailed { .. } => true,
+            Self::Refused { code, .. } => *code == 409,
+            Self::NotSent => false,
+        }
+    }
+}
+
 /// The result of reading a pod.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verified {

@@ -34,19 +34,21 @@ pub(crate) enum Repeat {
     ServerErrors,
     /// All: conflicts, every 5xx, lost answers. Only the result of the last attempt counts.
     All,
+    /// The same for a deletion, which is carried out only once: the caller has to be aware that an earlier attempt may have done that.
+    Deletion,
 }
 
 impl Repeat {
     /// Whether it matters that an attempt before the last one may have carried out the call.
     fn leaves_doubt(self) -> bool {
-        self == Self::ServerErrors
+        matches!(self, Self::ServerErrors | Self::Deletion)
     }
 
     fn allows(self, error: &CallError) -> bool {
         match self {
             Self::Nothing => false,
             Self::ServerErrors => matches!(error, CallError::Answered { code: 500 | 503, .. }),
-            Self::All => {
+            Self::All | Self::Deletion => {
                 matches!(error, CallError::Answered { code: 409 | 500.., .. } | CallError::Lost(_))
             }
         }
@@ -82,6 +84,9 @@ impl RetryPolicy {
         factor: 5,
         repeat: Repeat::All,
     };
+
+    /// The deletion of a victim: as persistent as the write to its status that precedes it.
+    pub const DELETION: Self = Self { repeat: Repeat::Deletion, ..Self::STATUS };
 
     /// Events: patient, since nothing waits for them.
     pub const EVENT: Self = Self {
@@ -138,7 +143,7 @@ pub(crate) async fn send_while(
             biased;
             () = leading.ended() => {
                 let error = CallError::Lost("leadership ended before it came".to_owned());
-                return Err(given_up(error, in_doubt));
+                return Err(given_up(error, in_doubt, policy.repeat));
             }
             answer = caller.write(call) => answer,
         };
@@ -154,15 +159,17 @@ pub(crate) async fn send_while(
             CallError::Answered { code: 503, retry_after: Some(after), .. } => (*after).min(RETRY_AFTER_MAX),
             CallError::NotSent(_) => pause,
             repeated if policy.repeat.allows(repeated) => {
-                if policy.repeat.leaves_doubt() {
+                if policy.repeat.leaves_doubt() && may_have_been_done(repeated) {
                     in_doubt.get_or_insert_with(|| error.clone());
                 }
                 pause
             }
-            CallError::Answered { .. } | CallError::Lost(_) => return Err(given_up(error, in_doubt)),
+            CallError::Answered { .. } | CallError::Lost(_) => {
+                return Err(given_up(error, in_doubt, policy.repeat));
+            }
         };
         if tries >= policy.tries_max || began.elapsed() + wait > policy.total {
-            return Err(given_up(error, in_doubt));
+            return Err(given_up(error, in_doubt, policy.repeat));
         }
         sleep(wait).await;
         caller.tell_retry(call, &error);
@@ -171,14 +178,20 @@ pub(crate) async fn send_while(
     }
 }
 
+/// Whether an attempt that ended in this way may have carried out the call.
+fn may_have_been_done(error: &CallError) -> bool {
+    matches!(error, CallError::Answered { code: 500.., .. } | CallError::Lost(_))
+}
+
 /// Why a call is given up: its last error, unless that says that nothing was done while an earlier attempt may have done it.
-fn given_up(error: CallError, in_doubt: Option<CallError>) -> Failure {
-    let says_nothing_was_done = match &error {
-        // If it has already been done, that may be due to an earlier attempt.
-        CallError::Answered { code, .. } => *code < 500 && *code != 409,
-        CallError::NotSent(_) => true,
-        CallError::Lost(_) => false,
+fn given_up(error: CallError, in_doubt: Option<CallError>, repeat: Repeat) -> Failure {
+    // If it has already been done, that may be due to an earlier attempt.
+    let says_it_was_done_already = match &error {
+        CallError::Answered { code: 409, .. } => true,
+        CallError::Answered { code: 404, .. } => repeat == Repeat::Deletion,
+        _ => false,
     };
+    let says_nothing_was_done = !says_it_was_done_already && !may_have_been_done(&error);
     Failure::Call(match in_doubt {
         Some(in_doubt) if says_nothing_was_done => in_doubt,
         _ => error,
@@ -276,28 +289,40 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_refusal_after_a_try_that_may_have_succeeded_does_not_say_that_nothing_was_done() {
         let call = Call::new(Method::POST, "/".to_owned(), Content::Json, b"{}".to_vec());
-        let (term, leading) = leading();
-        for (codes, said) in [
-            (&[500, 403][..], 500),
-            (&[503, 429], 503),
-            (&[429, 403], 403),
-            (&[403], 403),
+        let (_term, leading) = leading();
+        for (policy, codes, said) in [
+            (RetryPolicy::BIND, &[500, 403][..], 500),
+            (RetryPolicy::BIND, &[503, 429], 503),
+            (RetryPolicy::BIND, &[429, 403], 403),
+            (RetryPolicy::BIND, &[403], 403),
             // It has already been done, whoever did it.
-            (&[500, 409], 409),
+            (RetryPolicy::BIND, &[500, 409], 409),
+            (RetryPolicy::BIND, &[500, 404], 500),
+            (RetryPolicy::DELETION, &[504, 429], 504),
+            (RetryPolicy::DELETION, &[409, 403], 403),
+            (RetryPolicy::DELETION, &[500, 404], 404),
+            // Doing it once more does no harm, and the last attempt says how it is.
+            (RetryPolicy::STATUS, &[500, 403], 403),
         ] {
-            let result = send(&answered(codes), &call, RetryPolicy::BIND, &leading).await;
+            let result = send(&answered(codes), &call, policy, &leading).await;
             let Err(Failure::Call(CallError::Answered { code, .. })) = result else {
                 panic!("{codes:?}: {result:?}");
             };
             assert_eq!(code, said, "{codes:?}");
         }
         // The term ends between two tries.
-        let caller = answered(&[500]);
-        let (result, ()) = tokio::join!(send(&caller, &call, RetryPolicy::BIND, &leading), async {
-            sleep(RetryPolicy::BIND.pause / 2).await;
-            term.send_replace(None);
-        });
-        assert!(matches!(result, Err(Failure::Call(CallError::Answered { code: 500, .. }))), "{result:?}");
+        for policy in [RetryPolicy::BIND, RetryPolicy::DELETION] {
+            let (term, leading) = self::leading();
+            let caller = answered(&[500]);
+            let (result, ()) = tokio::join!(send(&caller, &call, policy, &leading), async {
+                sleep(policy.pause / 2).await;
+                term.send_replace(None);
+            });
+            assert!(
+                matches!(result, Err(Failure::Call(CallError::Answered { code: 500, .. }))),
+                "{result:?}"
+            );
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,9 +1,9 @@
 //! The books that [`Scheduler::check`] needs to judge decisions, not only states: what was decided, what was requested, and what
 //! has yet to be answered. Kept only in tests, not in a running scheduler.
 
-use super::binding::{Awaited, Stage, WayOut};
+use super::binding::{Awaited, Sent, Stage, WayOut};
 use super::{Scheduler, plain_context};
-use crate::port::{BindOutcome, Effect, Input, PodWatch, Verified};
+use crate::port::{Effect, Input, PodWatch, Verified};
 use crate::queue::Counted;
 use crate::touched::Touched;
 use secondmate_cycle::evaluation::{FilterRunner, pre_filter};
@@ -34,6 +34,9 @@ pub(super) struct Audit {
     seen: BTreeSet<Uid>,
     /// Pods that the pending watch shows.
     shown: BTreeSet<Uid>,
+    /// Those that it shows again although they seemed to have ended while the answer to their binding is awaited: they are pending
+    /// if the answer says that they were not bound.
+    found_again: BTreeSet<Uid>,
     /// Pods that the core may no longer need to remember after the current input or step.
     leaving: Vec<Uid>,
     /// Number of nodes chosen so far.
@@ -70,6 +73,7 @@ impl Audit {
         is_ours: impl Fn(&Pod) -> bool,
         stage: impl Fn(&Uid) -> Option<&'a Stage>,
     ) {
+        let has_ended = |uid: &Uid| matches!(stage(uid), Some(Stage::Sent(Sent::Ended)));
         match input {
             Input::Pod(_, pod) => self.touched.note(&pod.uid),
             Input::PodGone(_, uid) | Input::Verified(uid, _) => self.touched.note(uid),
@@ -80,10 +84,19 @@ impl Audit {
         }
         match input {
             Input::Pod(PodWatch::Pending, pod) => {
-                self.shown.insert(pod.uid.clone());
+                let is_new = self.shown.insert(pod.uid.clone());
+                if pod.terminal {
+                    self.found_again.remove(&pod.uid);
+                } else if is_new && has_ended(&pod.uid) {
+                    self.found_again.insert(pod.uid.clone());
+                }
             }
             Input::PodGone(PodWatch::Pending, uid) => {
                 self.shown.remove(uid);
+                self.found_again.remove(uid);
+            }
+            Input::PodGone(PodWatch::Assigned, uid) => {
+                self.found_again.remove(uid);
             }
             _ => {}
         }
@@ -107,22 +120,21 @@ impl Audit {
             Input::PodGone(PodWatch::Pending, uid) => {
                 self.pending.remove(uid);
             }
-            // It may have been bound, although the watch shows only its end, and is never queued again.
+            // It may have been bound, although the watch shows only its end, and is not queued again unless the answer says that it
+            // was not.
             Input::PodGone(PodWatch::Assigned, uid) if matches!(stage(uid), Some(Stage::Sent(_))) => {
                 self.pending.remove(uid);
                 self.seen.insert(uid.clone());
             }
             Input::BindFinished(uid, outcome) => {
                 self.answered(uid, Awaited::Bind);
-                let not_bound = match outcome {
-                    BindOutcome::Refused { code, .. } => *code != 409,
-                    BindOutcome::NotSent => true,
-                    BindOutcome::Bound | BindOutcome::Unknown { .. } | BindOutcome::ExtenderFailed { .. } => {
-                        false
-                    }
-                };
-                if not_bound {
+                let was_found_again = self.found_again.remove(uid);
+                if !outcome.may_be_bound() {
                     self.bound.remove(uid);
+                    if was_found_again && has_ended(uid) {
+                        self.seen.remove(uid);
+                        self.pending.insert(uid.clone());
+                    }
                 }
             }
             Input::WriteFinished(uid, _) => self.answered(uid, Awaited::Write),

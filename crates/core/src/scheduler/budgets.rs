@@ -15,7 +15,8 @@
 //!
 //! Others disrupt pods too: kube-scheduler, users and kubelets delete them, and some finish. If the watch has shown such pods to
 //! leave, a status that allows fewer disruptions is taken to show those first, so a charge stays too long rather than ends too
-//! soon. What others evict through the API server is listed in the status, so it is known which status shows it.
+//! soon. What others evict through the API server is listed in the status, so it is known which status shows it. Both hold while
+//! nothing is charged as well: what a status has shown by then is not set against a later charge.
 //!
 //! A preemption that would overdraw a budget while charges are open waits until they are settled, since it may turn out not to
 //! overdraw it.
@@ -65,20 +66,8 @@ impl Charged {
         budget
     }
 
-    /// Ends the charges that a new status shows: among victims that leave, those that began to leave first. Of the pods that
-    /// others have disrupted, it may show this many; returns how many it does.
-    fn shown(&mut self, new: &DisruptionBudget, by_others: usize) -> usize {
-        let fewer = self.written.disruptions_allowed.saturating_sub(new.disruptions_allowed);
-        // For pods that are newly listed it is known what disrupted them: evictions through the API server, which counts them at
-        // once.
-        let listed = new.disrupted_pods.difference(&self.written.disrupted_pods).count();
-        let shown = usize::try_from(fewer).unwrap_or(0).saturating_sub(listed);
-        let shown_of_others = shown.min(by_others);
-        let shown_of_ours = match new.disruptions_allowed {
-            // It never allows fewer, so it cannot show any more disruptions.
-            ..=0 if by_others == 0 => usize::MAX,
-            _ => shown - shown_of_others,
-        };
+    /// Ends this many charges: among victims that leave, those that began to leave first.
+    fn shown(&mut self, shown_of_ours: usize) {
         let leaving = self.charges.iter().filter(|(_, charge)| charge.leaves);
         let mut leaving: Vec<(Timestamp, Uid)> =
             leaving.map(|(uid, charge)| (charge.until, uid.clone())).collect();
@@ -86,8 +75,15 @@ impl Charged {
         for (_, uid) in leaving.into_iter().take(shown_of_ours) {
             self.charges.remove(&uid);
         }
-        shown_of_others
     }
+}
+
+/// How many disruptions a budget's status shows that the status before it did not. Pods that are newly listed are left out: it is
+/// known what disrupted them, evictions through the API server, which counts them at once.
+fn newly_shown(before: &DisruptionBudget, new: &DisruptionBudget) -> usize {
+    let fewer = before.disruptions_allowed.saturating_sub(new.disruptions_allowed);
+    let listed = new.disrupted_pods.difference(&before.disrupted_pods).count();
+    usize::try_from(fewer).unwrap_or(0).saturating_sub(listed)
 }
 
 /// Budgets with open charges.
@@ -162,13 +158,10 @@ impl Budgets {
     }
 
     /// A pod begins to leave its node, whoever has disrupted it.
-    pub fn disrupted(&mut self, pod: &Arc<Pod>, now: Timestamp) {
-        let is_explained = |(name, charged): (&ObjectName, &Charged)| {
-            let is_listed = || charged.written.disrupted_pods.contains(&pod.name);
-            charged.charges.contains_key(&pod.uid) || (name.namespace == pod.namespace && is_listed())
-        };
+    pub fn disrupted(&mut self, objects: &Objects, pod: &Arc<Pod>, now: Timestamp) {
+        let is_charged = || self.by_name.values().any(|charged| charged.charges.contains_key(&pod.uid));
         // No budget protects a pod without labels.
-        if pod.labels.is_empty() || self.by_name.iter().any(is_explained) {
+        if pod.labels.is_empty() || is_charged() || self.is_listed(objects, pod) {
             return;
         }
         self.forget_settled(now);
@@ -176,6 +169,17 @@ impl Budgets {
             self.by_others.pop_front();
         }
         self.by_others.push_back((now, Arc::clone(pod)));
+    }
+
+    /// Whether the status of a budget lists the pod: it was evicted through the API server, and that is counted.
+    fn is_listed(&self, objects: &Objects, pod: &Pod) -> bool {
+        let from = ObjectName::new(&pod.namespace, "");
+        let budgets = objects.disruption_budgets.range(from..);
+        budgets.take_while(|(name, _)| name.namespace == pod.namespace).any(|(name, budget)| {
+            // In the snapshot, a budget with open charges lists their victims too.
+            let written = self.by_name.get(name).map_or(budget, |charged| &charged.written);
+            written.disrupted_pods.contains(&pod.name)
+        })
     }
 
     /// Forgets what others have disrupted so long ago that the status of every budget shows it.
@@ -211,23 +215,35 @@ impl Budgets {
     /// The API server shows a budget: returns how it appears in the snapshot, and whether it has no open charges any more.
     pub fn written(
         &mut self,
+        objects: &Objects,
         name: &ObjectName,
         budget: DisruptionBudget,
         now: Timestamp,
     ) -> (DisruptionBudget, bool) {
         self.forget_settled(now);
-        let Some(charged) = self.by_name.get_mut(name) else { return (budget, false) };
+        let charged = self.by_name.get_mut(name);
+        // Without open charges, the snapshot shows the budget as it was written last.
+        let before = charged.as_ref().map(|charged| &charged.written);
+        let before = before.or_else(|| objects.disruption_budgets.get(name));
+        let shown = before.map_or(0, |before| newly_shown(before, &budget));
         let is_listed =
             |pod: &Pod| pod.namespace == name.namespace && budget.disrupted_pods.contains(&pod.name);
         self.by_others.retain(|(_, pod)| !is_listed(pod));
         let is_protected = |pod: &Pod| budget.is_charged_for(&name.namespace, pod);
         let by_others = self.by_others.iter().filter(|(_, pod)| is_protected(pod)).count();
+        let shown_of_others = shown.min(by_others);
+        let mut left = shown_of_others;
         // As a rule, a pod is protected by one budget, so it does not matter for the others.
-        let mut shown = charged.shown(&budget, by_others);
         self.by_others.retain(|(_, pod)| {
-            let is_shown = shown > 0 && is_protected(pod);
-            shown -= usize::from(is_shown);
+            let is_shown = left > 0 && is_protected(pod);
+            left -= usize::from(is_shown);
             !is_shown
+        });
+        let Some(charged) = charged else { return (budget, false) };
+        charged.shown(match budget.disruptions_allowed {
+            // It never allows fewer, so it cannot show any more disruptions.
+            ..=0 if by_others == 0 => usize::MAX,
+            _ => shown - shown_of_others,
         });
         charged.written = budget;
         let effective = charged.effective();

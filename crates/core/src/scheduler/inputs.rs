@@ -4,7 +4,7 @@ use super::Scheduler;
 use super::binding::{Event, Sent, Stage};
 use crate::cache::Added;
 use crate::changes;
-use crate::port::{Input, PodWatch, Verified};
+use crate::port::{BindOutcome, Input, PodWatch, Verified};
 use secondmate_framework::{ActionType, ClusterEvent, EventObject, EventResource, ObjectChange};
 use secondmate_model::objects::{Object, ObjectKind, ObjectName};
 use secondmate_model::{Atom, Node, Pod, Timestamp, Uid};
@@ -75,7 +75,7 @@ impl Scheduler {
             Input::NodeGone(name) => self.node_gone(&name, now),
             Input::Object(object) => self.object(object, now),
             Input::ObjectGone(kind, name) => self.object_gone(kind, &name, now),
-            Input::BindFinished(uid, outcome) => self.binding_event(&uid, Event::Answered(outcome), now),
+            Input::BindFinished(uid, outcome) => self.bind_finished(&uid, outcome, now),
             Input::WriteFinished(uid, result) => self.binding_event(&uid, Event::Written(result), now),
             Input::Verified(uid, verified) => self.verified(&uid, verified, now),
             Input::NodeRead { node, pods } => self.node_read(&node, pods, now),
@@ -112,10 +112,11 @@ impl Scheduler {
         let Some(entry) = self.queue.get(&pod.uid) else {
             if on_its_way {
                 // A stale list made this watch lose the pod, and now it has found it again. The pod may have been seen on its
-                // node, and have finished, before the binding is answered.
+                // node, and have finished, before the binding is answered. If only its end was shown, that may have been because of
+                // the same list, and the answer tells.
                 let uid = pod.uid.clone();
                 self.lingering.insert(pod);
-                if matches!(self.bindings.stage(&uid), Some(Stage::Sent(Sent::Seen | Sent::Ended))) {
+                if matches!(self.bindings.stage(&uid), Some(Stage::Sent(Sent::Seen))) {
                     self.lingering.seen(&uid);
                 }
             } else {
@@ -224,7 +225,7 @@ impl Scheduler {
         self.bound_after_preempting(&pod, now);
         let old = self.cache.pod(&pod.uid).cloned();
         if pod.deleting && old.as_ref().is_some_and(|old| !old.deleting) {
-            self.budgets.disrupted(&pod, now);
+            self.budgets.disrupted(self.snapshot.objects(), &pod, now);
         }
         let new = Some(EventObject::Pod(Arc::clone(&pod)));
         let added = self.cache.add(Arc::clone(&pod));
@@ -279,7 +280,7 @@ impl Scheduler {
         let Ok(pod) = self.cache.remove(uid) else { return };
         self.note_event(changes::ASSIGNED_POD_DELETE.label);
         if !pod.deleting {
-            self.budgets.disrupted(&pod, now);
+            self.budgets.disrupted(self.snapshot.objects(), &pod, now);
         }
         self.victim_leaving(uid, now);
         self.announce_pod_gone(&pod, None, now);
@@ -305,8 +306,19 @@ impl Scheduler {
         if let Ok(Some(pod)) = self.cache.forget(uid) {
             self.note_event(changes::ASSIGNED_POD_DELETE.label);
             self.announce_pod_gone(&pod, None, now);
-            self.last_victim_gone(uid, now);
         }
+        // Its room may have been freed, and that announced, while the pods whose last victim it was were held back.
+        self.last_victim_gone(uid, now);
+    }
+
+    /// The answer to a binding. If only the end of the pod has been shown, it may have been on its node unless the answer says that
+    /// it was not bound: then it is never queued again.
+    fn bind_finished(&mut self, uid: &Uid, outcome: BindOutcome, now: Timestamp) {
+        let has_ended = matches!(self.bindings.stage(uid), Some(Stage::Sent(Sent::Ended)));
+        if has_ended && outcome.may_be_bound() {
+            self.lingering.seen(uid);
+        }
+        self.binding_event(uid, Event::Answered(outcome), now);
     }
 
     /// Whether a binding of the pod has been sent, which may yet bind it or already has.
@@ -387,7 +399,8 @@ impl Scheduler {
         let object = match object {
             Object::Own(own) => Object::Own(own.told_at(now)),
             Object::DisruptionBudget(name, budget) => {
-                let (budget, settled) = self.budgets.written(&name, budget, now);
+                let objects = self.snapshot.objects();
+                let (budget, settled) = self.budgets.written(objects, &name, budget, now);
                 self.budgets_settled(settled, now);
                 Object::DisruptionBudget(name, budget)
             }

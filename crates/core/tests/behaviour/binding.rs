@@ -329,6 +329,29 @@ fn a_pod_that_the_pending_watch_lost_and_found_again_is_tried_again_when_its_bin
     }
 }
 
+/// A stale list contains it neither as pending nor on its node, so that it seems to have ended.
+#[test]
+fn a_pod_that_seemed_to_have_ended_and_was_found_again_is_tried_again_when_its_binding_fails() {
+    for (outcome, tried) in [
+        (BindOutcome::NotSent, "p -> n1"),
+        (refused(500, "internal error"), "p -> n1"),
+        // It may have been on its node.
+        (BindOutcome::Bound, "-"),
+        (refused(409, "bound already"), "-"),
+        (unknown(), "-"),
+    ] {
+        let mut cluster = sent(&[]);
+        cluster.gone(PodWatch::Pending, "p");
+        cluster.gone(PodWatch::Assigned, "p");
+        cluster.pending("p cpu=500m");
+        assert_eq!((cluster.place("p").as_str(), bound_and_seen(&cluster)), ("-", (1, 0, 0)));
+        cluster.answer("p", outcome.clone());
+        assert_eq!(cluster.step(), tried, "{outcome:?}");
+        cluster.gone(PodWatch::Pending, "p");
+        assert_eq!(cluster.place("p"), "-", "{outcome:?}");
+    }
+}
+
 /// A makes p wait on permit, for 60 s.
 fn on_permit() -> Cluster {
     let mut cluster = Cluster::new(&["A", "B"]);

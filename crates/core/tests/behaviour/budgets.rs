@@ -173,6 +173,33 @@ fn what_others_evict_is_not_counted_a_second_time_when_it_leaves() {
     }
 }
 
+/// Somebody else deletes the pod, or evicts it through the API server, which may be shown before the pod leaves or after that.
+#[test]
+fn what_the_status_showed_of_others_before_a_pod_was_chosen_is_not_set_against_its_eviction() {
+    let orders: [[Option<&[&str]>; 2]; 3] =
+        [[None, Some(&[])], [None, Some(&["other"])], [Some(&["other"]), None]];
+    for statuses in orders {
+        let mut cluster = two_preemptors(3);
+        cluster.node("n3 cpu=1");
+        cluster.assigned("other cpu=1 node=n3 label=b priority=1000");
+        let [before, after] = statuses;
+        if let Some(disrupted) = before {
+            budget_with(&mut cluster, 2, disrupted);
+        }
+        cluster.assigned("other cpu=1 node=n3 label=b priority=1000 deleting");
+        if let Some(disrupted) = after {
+            budget_with(&mut cluster, 2, disrupted);
+        }
+        cluster.wait(5.0);
+        assert_eq!(cluster.step(), "p1: unschedulable");
+        assert_eq!(evictions(&mut cluster), ["evict v1 for p1"]);
+        cluster.evicted("p1", "v1", Ok(()));
+        budget(&mut cluster, 1);
+        assert_eq!(cluster.step(), "p2: unschedulable");
+        assert_eq!(evictions(&mut cluster), ["evict v2 for p2"], "{statuses:?}");
+    }
+}
+
 #[test]
 fn what_the_status_forbids_in_the_end_is_done_as_kube_scheduler_does_it() {
     let mut cluster = two_preemptors(1);

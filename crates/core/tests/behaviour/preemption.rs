@@ -247,6 +247,25 @@ fn a_last_victim_whose_binding_was_under_way_and_fails_wakes_the_pod_as_well() {
 }
 
 #[test]
+fn a_last_victim_whose_room_was_free_before_its_end_was_shown_wakes_the_pod_as_well() {
+    let mut cluster = Cluster::new(&["DefaultPreemption"]);
+    cluster.node("n1 cpu=1");
+    cluster.pending("v cpu=1");
+    assert_eq!(cluster.step(), "v -> n1");
+    cluster.pending("p cpu=1 priority=100");
+    assert_eq!(cluster.step(), "p: unschedulable");
+    assert_eq!(evictions(&mut cluster), ["evict v for p"]);
+    cluster.pending("v cpu=1 rv=2 deleting");
+    assert_eq!(cluster.place("p"), "Gated", "the room is free, but its preemption is not over");
+    cluster.gone(PodWatch::Pending, "v");
+    cluster.gone(PodWatch::Assigned, "v");
+    assert_eq!(cluster.place("p"), "Backoff");
+    cluster.evicted("p", "v", Ok(()));
+    assert_eq!(cluster.core.sizes().preemptions, 0);
+    assert_eq!(cluster.step(), "p -> n1");
+}
+
+#[test]
 fn a_failed_eviction_spares_the_last_victim_and_the_pod_tries_again_when_all_are_answered() {
     let mut cluster = preempting(3);
     cluster.effects();

@@ -46,13 +46,13 @@ impl Evictor {
     /// Like upstream's `preemptPod`: the condition comes first, so that a Job does not count the pod as failed.
     async fn evict_now(&self, pod: &PodRef, mark: Option<Call>) -> Result<Evicted, EvictError> {
         if let Some(mark) = mark {
-            match self.send(&mark).await {
+            match self.send(&mark, RetryPolicy::STATUS).await {
                 Ok(()) => {}
                 Err(Failure::Call(error)) if is_other_pod(&error) => return Ok(Evicted::Gone),
                 Err(failure) => return Err(EvictError::NotDone(words(pod, "mark", failure))),
             }
         }
-        match self.send(&delete(pod)).await {
+        match self.send(&delete(pod), RetryPolicy::DELETION).await {
             Ok(()) => Ok(Evicted::Deleted),
             // It is already gone (perhaps because of an earlier attempt whose answer was lost), or another pod has taken its name.
             Err(Failure::Call(CallError::Answered { code: 404 | 409, .. })) => Ok(Evicted::Gone),
@@ -60,21 +60,21 @@ impl Evictor {
         }
     }
 
-    async fn send(&self, call: &Call) -> retry::Result {
-        retry::send(&self.caller, call, RetryPolicy::STATUS, &self.leading).await
+    async fn send(&self, call: &Call, policy: RetryPolicy) -> retry::Result {
+        retry::send(&self.caller, call, policy, &self.leading).await
     }
 }
 
-/// Why a deletion was given up. Unless the API server refused it, it may have been carried out, by an earlier attempt if not by the
-/// last one.
+/// Why a deletion was given up. If it was refused or not sent, no earlier attempt can have carried it out either: otherwise, the failure
+/// would be the one of that attempt.
 fn not_deleted(pod: &PodRef, failure: Failure) -> EvictError {
-    let is_refused = match &failure {
-        Failure::NotLeading => true,
+    let is_not_done = match &failure {
+        Failure::NotLeading | Failure::Call(CallError::NotSent(_)) => true,
         Failure::Call(CallError::Answered { code, .. }) => *code < 500,
-        Failure::Call(CallError::NotSent(_) | CallError::Lost(_)) => false,
+        Failure::Call(CallError::Lost(_)) => false,
     };
     let message = words(pod, "delete", failure);
-    if is_refused { EvictError::NotDone(message) } else { EvictError::Unknown(message) }
+    if is_not_done { EvictError::NotDone(message) } else { EvictError::Unknown(message) }
 }
 
 fn words(pod: &PodRef, what: &str, failure: Failure) -> String {
@@ -109,6 +109,15 @@ fn delete(pod: &PodRef) -> Call {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lease::Term;
+    use http::{Request, Response};
+    use kube_client::Client;
+    use kube_client::client::Body;
+    use secondmate_telemetry::Metrics;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+    use tokio::sync::watch;
+    use tokio_util::sync::CancellationToken;
 
     fn pod() -> PodRef {
         PodRef {
@@ -131,11 +140,50 @@ mod tests {
         assert_eq!(answered(500), unknown("no"));
         let lost = Failure::Call(CallError::Lost("time-out".to_owned()));
         assert_eq!(not_deleted(&pod(), lost), unknown("no answer from the API server: time-out"));
-        // An attempt before that may have been lost.
         let not_sent = Failure::Call(CallError::NotSent("refused".to_owned()));
-        assert_eq!(not_deleted(&pod(), not_sent), unknown("cannot connect to the API server: refused"));
+        let cannot_connect = "cannot delete pod n/p: cannot connect to the API server: refused";
+        assert_eq!(not_deleted(&pod(), not_sent), not_done(cannot_connect));
         let not_leading = "this scheduler is not the leader any more";
         assert_eq!(not_deleted(&pod(), Failure::NotLeading), not_done(not_leading));
+    }
+
+    /// Evicts a pod that has its mark; the API server answers the attempts with these codes in turn, with the last one for ever.
+    async fn evicted(codes: &'static [u16]) -> &'static str {
+        let tries = Arc::new(AtomicUsize::new(0));
+        let service = tower::service_fn(move |_: Request<Body>| {
+            let at = tries.fetch_add(1, Ordering::Relaxed).min(codes.len() - 1);
+            let answer = Response::builder().status(codes[at]).body(Body::empty()).expect("a response");
+            std::future::ready(Ok::<_, std::convert::Infallible>(answer))
+        });
+        let caller = Caller::new(Client::new(service, "default"), None, Duration::from_secs(60));
+        let (_sender, term) = watch::channel(Some(Term::unlimited()));
+        let (inbox, _messages) = Inbox::new(&Metrics::new());
+        let (tasks, _failures) = Tasks::new(CancellationToken::new());
+        let evictor = Evictor::new(caller, Leading::new(term), inbox, tasks);
+        match evictor.evict_now(&pod(), None).await {
+            Ok(Evicted::Deleted) => "deleted",
+            Ok(Evicted::Gone) => "gone",
+            Err(EvictError::NotDone(_)) => "not done",
+            Err(EvictError::Unknown(_)) => "unknown",
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_after_an_attempt_that_may_have_deleted_the_pod_does_not_say_that_it_stays() {
+        for (codes, said) in [
+            (&[200][..], "deleted"),
+            (&[500, 200], "deleted"),
+            (&[403], "not done"),
+            (&[429], "not done"),
+            (&[500, 403], "unknown"),
+            (&[500, 429], "unknown"),
+            (&[404], "gone"),
+            (&[500, 404], "gone"),
+            // Another pod has its name.
+            (&[500, 409], "gone"),
+        ] {
+            assert_eq!(evicted(codes).await, said, "{codes:?}");
+        }
     }
 
     #[test]

@@ -31,6 +31,8 @@ const OPEN_FOR: Duration = Duration::from_secs(9);
 /// The last evictions for a pod.
 struct Rounds {
     at: Timestamp,
+    /// When the latest of them was requested, or stopped in memory: the last victim's turn comes after `at`.
+    latest: Timestamp,
     node: Atom,
     /// Controller of the pod that they were for.
     controller: Option<Box<str>>,
@@ -98,9 +100,11 @@ pub(super) struct Judge {
     asked: BTreeMap<Uid, Timestamp>,
     /// The same for victims whose eviction may have been carried out, since there was no answer.
     unanswered: BTreeMap<Uid, Timestamp>,
-    /// Pods that the core has placed, or has been shown on a node. A pod keeps its node, so one that a late event or an old list shows once
-    /// more has not taken any room since.
-    placed: BTreeSet<Uid>,
+    /// When each pod may first have had room on a node, as far as the core knows: one of another scheduler when it was first shown there,
+    /// and one of ours when the core was first told of it, since a choice of the core cannot be seen from outside. A pod keeps its node, so
+    /// one that a late event or an old list shows once more has not taken any room since; and one that the core knew at the time of a
+    /// preemption may have been among the victims that it chose.
+    placed: BTreeMap<Uid, Timestamp>,
     /// The current and former pools of each node, with the time at which it left them.
     pools: BTreeMap<Atom, Vec<(Atom, Option<Timestamp>)>>,
 }
@@ -138,14 +142,20 @@ impl Judge {
                 self.pools.entry(node.clone()).and_modify(|pools| leaves(pools, now));
                 self.pools.retain(|_, pools| pools.iter().any(|(_, left)| recent(*left, now)));
             }
-            Input::Pod(PodWatch::Pending, pod) => self.successors.pending(pod),
+            Input::Pod(PodWatch::Pending, pod) => {
+                if is_our_name(pod.scheduler_name.as_str()) {
+                    self.placed_at(pod, now);
+                }
+                self.successors.pending(pod);
+            }
             Input::Pod(PodWatch::Assigned, pod) => {
                 if pod.deleting {
                     self.leaving.insert(pod.uid.clone());
                 }
                 self.bound(pod, now);
-                if self.placed.insert(pod.uid.clone()) && is_new {
-                    self.arrived(pod);
+                let placed_at = self.placed_at(pod, now);
+                if is_new {
+                    self.arrived(pod, placed_at);
                 }
             }
             Input::PodGone(PodWatch::Assigned, uid) => {
@@ -164,12 +174,12 @@ impl Judge {
             }
             Input::NodeRead { pods, .. } => {
                 for pod in pods.iter().flatten() {
-                    self.placed.insert(pod.uid.clone());
+                    self.placed_at(pod, now);
                     self.bound(pod, now);
                 }
             }
             Input::Verified(_, Verified::Found(pod)) if pod.node_name.is_some() => {
-                self.placed.insert(pod.uid.clone());
+                self.placed_at(pod, now);
                 self.bound(pod, now);
             }
             Input::Verified(uid, Verified::Gone) => {
@@ -215,11 +225,19 @@ impl Judge {
         }
     }
 
-    fn arrived(&mut self, pod: &Pod) {
+    /// See [`Judge::placed`]: now, unless it was earlier.
+    fn placed_at(&mut self, pod: &Pod, now: Timestamp) -> Timestamp {
+        *self.placed.entry(pod.uid.clone()).or_insert(now)
+    }
+
+    /// The core is told for the first time that the pod is on its node.
+    fn arrived(&mut self, pod: &Pod, placed_at: Timestamp) {
         let foreign = !is_our_name(pod.scheduler_name.as_str());
         let controller = pod.controller.as_ref().map(|owner| &owner.uid);
         let there = |(preemptor, rounds): &(&Uid, &mut Rounds)| {
-            pod.node_name.as_ref() == Some(&rounds.node) && **preemptor != pod.uid
+            pod.node_name.as_ref() == Some(&rounds.node)
+                && **preemptor != pod.uid
+                && rounds.latest < placed_at
         };
         for (_, rounds) in self.rounds.iter_mut().filter(there) {
             rounds.taken |= foreign || controller.is_some_and(|uid| rounds.controllers.contains(uid));
@@ -233,9 +251,6 @@ impl Judge {
     pub fn effect(&mut self, effect: &Effect, options: Options, now: Timestamp) -> Pace {
         let (tenants, mut pace) = (options.tenants, Pace::Kept);
         self.places.effect(effect);
-        if let Effect::Bind { pod, .. } | Effect::BindByExtender { pod, .. } = effect {
-            self.placed.insert(pod.uid.clone());
-        }
         match effect {
             Effect::Bind { pod, node, .. } | Effect::BindByExtender { pod, node } if tenants => {
                 let at = OUR_NAMES.iter().position(|name| *name == pod.scheduler_name.as_str());
@@ -263,6 +278,8 @@ impl Judge {
                 if !here || !self.goes_on(preemptor, now) {
                     self.rounds.remove(preemptor);
                     self.successors.acts(preemptor);
+                } else if let Some(rounds) = self.rounds.get_mut(preemptor) {
+                    rounds.latest = now;
                 }
             }
             Effect::Evict { victim, preemptor, .. } => {
@@ -330,6 +347,7 @@ impl Judge {
         let in_vain = match self.rounds.get_mut(&preemptor.uid) {
             Some(rounds) if rounds.node == node && goes_on => {
                 rounds.controllers.extend(controller);
+                rounds.latest = now;
                 return Pace::Kept;
             }
             Some(rounds) if rounds.taken => {
@@ -347,6 +365,7 @@ impl Judge {
         };
         let rounds = Rounds {
             at: now,
+            latest: now,
             node,
             controller: preemptor.controller.as_ref().map(|owner| owner.uid.clone()),
             controllers: controller.into_iter().collect(),

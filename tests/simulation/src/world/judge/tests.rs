@@ -124,6 +124,33 @@ fn of_controller(name: &str, node: Option<&str>) -> Arc<Pod> {
     .pod
 }
 
+/// A controller's pod is evicted, and the core itself binds another one of the controller to the node.
+#[test]
+fn a_successor_that_the_core_binds_has_taken_the_room_unless_it_may_have_been_a_victim_itself() {
+    for known_before in [true, false] {
+        let mut judge = Judge::default();
+        let known = |judge: &mut Judge, seconds: u64| {
+            let successor = of_controller("successor", None);
+            judge.input(&Input::Pod(PodWatch::Pending, successor), false, at(seconds * 1000));
+        };
+        if known_before {
+            known(&mut judge, 0);
+        }
+        let (victim, preemptor) = (of_controller("v", Some("n")), pod("preemptor", OUR_NAMES[0], None));
+        let evict = Effect::Evict { victim, preemptor, profile: Atom::new(OUR_NAMES[0]) };
+        judge.effect(&evict, Options::default(), at(1000));
+        judge.turn_ends();
+        known(&mut judge, 2);
+        let pod = of_controller("successor", None);
+        let bind = Effect::Bind { pod, node: Atom::new("n"), annotations: BTreeMap::new() };
+        judge.effect(&bind, Options::default(), at(3000));
+        judge.turn_ends();
+        let shown = of_controller("successor", Some("n"));
+        judge.input(&Input::Pod(PodWatch::Assigned, shown), true, at(4000));
+        assert_eq!(judge.rounds[&Uid::from("preemptor")].taken, !known_before);
+    }
+}
+
 /// A controller's pod for which `v` was evicted is bound, somebody else takes the room, and the kubelet rejects the pod. Then this many
 /// other pods of the controller are pending.
 fn rejected(successors: usize) -> Judge {
