@@ -100,10 +100,10 @@ pub(crate) struct NeighbourOptions {
     /// Measure only two kube-schedulers.
     #[arg(long)]
     pub(crate) without_secondmate: bool,
-    /// Leave out the combinations that turn off what secondmate does by default without a guard.
+    /// Leave out the combinations in which secondmate's reads or yields are turned off.
     #[arg(long)]
     pub(crate) defaults_only: bool,
-    /// Limits on the load of the API server.
+    /// What limits the requests to the API server: one or more of these.
     #[arg(long, value_delimiter = ',', default_value = "default")]
     pub(crate) limits: Vec<Limits>,
     /// Print one JSON object per row instead of the table.

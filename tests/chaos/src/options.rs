@@ -101,8 +101,8 @@ pub(crate) const SCENES: [(&str, &str); 47] = [
     name = "cargo xtask chaos",
     about = "Break a real control plane, and the connection to it, while the scheduler binds pods",
     long_about = "Break a real control plane, and the connection to it, while the scheduler binds pods.\n\n\
-        Each scene has its own schedulers (with leases of 8 s if they elect a leader), its own pods, and one kind of fault, \
-        which ends while pods are still being bound. Then the result is judged: every pod that fits must be bound, by exactly \
+        Each scene has its own schedulers (with leases of 8 s if they elect a leader), its own pods, and one kind of fault. \
+        When the fault is over, the result is judged: every pod that fits must be bound, by exactly \
         one binding in the API server's audit log, to the node that this binding named; no other pod may be bound; no node \
         may be overcommitted; the scheduler must still be running and exit with 0 on SIGTERM, or have exited as the scene \
         intends. No wait takes longer than three minutes. A table is printed at the end; the exit code is 1 if a scene failed.",
