@@ -50,7 +50,7 @@ impl GuardMetrics {
         let settled = Labelled::counter(["outcome"]);
         registry.register(
             "guard_settled",
-            "Number of binds allowed by the guard that were settled, by outcome: seen, not-carried-out, expired",
+            "Number of binds allowed by the guard that were settled, by outcome: seen, elsewhere, not-carried-out, watch-lags, expired",
             settled.family(),
         );
         let answer_duration = buckets(0.000_05, 2.0, 16);

@@ -346,7 +346,7 @@ impl Metrics {
         let queue_full = Labelled::counter(["queue"]);
         registry.register(
             "queue_full",
-            "Number of entries rejected because an internal bounded queue was full",
+            "Number of entries for which an internal bounded queue had no room: they were rejected, or, in the queue inbox, their sender waited",
             queue_full.family(),
         );
         let guard = GuardMetrics::register(&mut registry);
