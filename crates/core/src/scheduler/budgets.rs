@@ -146,12 +146,13 @@ impl Budgets {
         }
     }
 
-    /// A victim begins to leave, or was evicted or may have been: the next status of its budgets will show it.
+    /// A victim begins to leave, or was evicted or may have been: the next status of its budgets will show it. What comes last counts: an
+    /// eviction without an answer may not have been carried out, and the next one was.
     pub fn leaves(&mut self, victim: &Uid, now: Timestamp) {
         let settles = now + SETTLES_WITHIN;
         for charged in self.by_name.values_mut() {
             if let Some(charge) = charged.charges.get_mut(victim) {
-                charge.until = if charge.leaves { charge.until.min(settles) } else { settles };
+                charge.until = settles;
                 charge.leaves = true;
             }
         }
