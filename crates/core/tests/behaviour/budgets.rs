@@ -267,6 +267,8 @@ fn an_eviction_without_an_answer_stays_charged_until_the_status_would_show_it() 
     let tried: Vec<String> = (0..2).map(|_| cluster.step()).collect();
     assert_eq!(tried, ["p1: unschedulable", "-"]);
     assert_eq!(evictions(&mut cluster), ["evict v1 for p1"], "the same one");
+    // The charge lasts for as long after this answer, whatever it would have been after the first one.
+    cluster.wait(5.0);
     cluster.evicted("p1", "v1", Ok(()));
     cluster.wait(9.9);
     assert_eq!(cluster.step(), "-");
