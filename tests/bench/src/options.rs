@@ -104,7 +104,7 @@ pub(crate) struct NeighbourOptions {
     #[arg(long)]
     pub(crate) defaults_only: bool,
     /// What limits the requests to the API server: one or more of these.
-    #[arg(long, value_delimiter = ',', default_value = "default")]
+    #[arg(long, value_delimiter = ',', default_value = "default,raised")]
     pub(crate) limits: Vec<Limits>,
     /// Print one JSON object per row instead of the table.
     #[arg(long)]
