@@ -102,23 +102,35 @@ async fn it_decides_when_its_books_contain_what_the_watches_have_shown() {
     until_it_decides(&desk).await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_pod_that_the_watches_are_about_to_show_is_waited_for() {
+/// A bind of a pod that the watches show only after this time, at a desk that looks pods up with this client. The pod must be known by then:
+/// only then is the scheduler's name known.
+async fn a_bind_whose_pod_is_shown_after(time: Duration, client: Client) {
     let metrics = Metrics::new();
-    let (desk, _leads) = desk(nowhere(), &Currency::default(), &metrics);
-    let watches = keep(&desk);
-    watches.send(Message::Synced(0)).await.expect("it is fed");
+    let (desk, _leads) = desk(client, &Currency::default(), &metrics);
+    let watch = keep(&desk);
+    watch.send(Message::Synced(0)).await.expect("it is fed");
     until_it_decides(&desk).await;
     let asked = review::read(REVIEW).expect("a review of a Binding");
     let shown = async {
-        tokio::time::sleep(WATCHES_HAVE / 2).await;
+        tokio::time::sleep(time).await;
         let pod = Source::try_from(POD).and_then(Source::pod).expect("a pod");
         let pod = Arc::new(Pod::new(&pod).expect("a pod"));
-        watches.send(Message::Watched(Input::Pod(PodWatch::Pending, pod))).await.expect("it is fed");
+        watch.send(Message::Watched(Input::Pod(PodWatch::Pending, pod))).await.expect("it is fed");
     };
     tokio::join!(desk.decide(&asked), shown);
-    // A scheduler name is known of who was shown.
     assert_eq!(metrics.guard.binds("mate", "unknown-node").get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_the_watches_are_about_to_show_is_waited_for() {
+    a_bind_whose_pod_is_shown_after(WATCHES_HAVE / 2, nowhere()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_the_watches_show_during_a_look_is_known() {
+    let service =
+        tower::service_fn(|_: Request<Body>| pending::<Result<Response<Body>, kube_client::Error>>());
+    a_bind_whose_pod_is_shown_after(LOOK_TIMEOUT / 2, Client::new(service, "default")).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -136,24 +148,4 @@ async fn many_pods_that_the_watches_do_not_show_are_looked_up_in_turn() {
     futures::future::join_all((0..2 * LOOKS_MAX + 1).map(|_| desk.decide(&asked))).await;
     assert_eq!(metrics.guard.binds("", "unknown-pod").get(), 0);
     assert_eq!(metrics.guard.binds("mate", "unknown-node").get(), 2 * LOOKS_MAX as u64 + 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_pod_that_the_watches_show_during_a_look_is_known() {
-    let service =
-        tower::service_fn(|_: Request<Body>| pending::<Result<Response<Body>, kube_client::Error>>());
-    let metrics = Metrics::new();
-    let (desk, _leads) = desk(Client::new(service, "default"), &Currency::default(), &metrics);
-    let watch = keep(&desk);
-    watch.send(Message::Synced(0)).await.expect("it is fed");
-    until_it_decides(&desk).await;
-    let asked = review::read(REVIEW).expect("a review of a Binding");
-    let shown = async {
-        tokio::time::sleep(LOOK_TIMEOUT / 2).await;
-        let pod = Source::try_from(POD).and_then(Source::pod).expect("a pod");
-        let pod = Arc::new(Pod::new(&pod).expect("a pod"));
-        watch.send(Message::Watched(Input::Pod(PodWatch::Pending, pod))).await.expect("it is fed");
-    };
-    tokio::join!(desk.decide(&asked), shown);
-    assert_eq!(metrics.guard.binds("mate", "unknown-node").get(), 1);
 }
