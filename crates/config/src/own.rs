@@ -9,7 +9,7 @@ use crate::object::{Object, to_duration};
 use crate::problem::{Path, Problems, quoted};
 use crate::tenants::{self, Tenant};
 
-const YIELD_LAST_ROOM: Duration = Duration::from_secs(5);
+const YIELD_LAST_ROOM: Duration = Duration::from_secs(30);
 
 /// What to do about kube-scheduler's quirks that hurt users.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

@@ -18,6 +18,9 @@ pub enum PodWatch {
     Assigned,
     /// Pods of other schedulers that are nominated to a node and not yet bound.
     ForeignNominated,
+    /// Pods of other schedulers that have no node and are nominated to none, and that no scheduler has found unschedulable: they
+    /// may have been assigned to a node that nobody else knows yet.
+    ForeignWaiting,
 }
 
 /// An input to the core.

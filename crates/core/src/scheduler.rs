@@ -16,6 +16,7 @@ mod inputs;
 mod lingering;
 mod loops;
 mod neighbours;
+mod others_waiting;
 mod postponed;
 mod preemptions;
 mod reads;
@@ -38,6 +39,7 @@ use budgets::Budgets;
 use failed::FailedAttempt;
 use lingering::Lingering;
 use loops::Loops;
+use others_waiting::OthersWaiting;
 use postponed::Postponed;
 use preemptions::Preemptions;
 use reads::Reads;
@@ -97,6 +99,7 @@ pub struct Scheduler {
     bindings: Bindings,
     lingering: Lingering,
     reads: Reads,
+    others_waiting: OthersWaiting,
     preemptions: Preemptions,
     loops: Loops,
     budgets: Budgets,
@@ -140,6 +143,7 @@ impl Scheduler {
             bindings: Bindings::default(),
             lingering: Lingering::default(),
             reads: Reads::default(),
+            others_waiting: OthersWaiting::default(),
             preemptions: Preemptions::default(),
             loops: Loops::default(),
             budgets: Budgets::default(),

@@ -139,6 +139,8 @@ impl Shadow {
             Input::Pod(PodWatch::Assigned, pod) if pod.terminal => self.off_node(&pod.uid),
             Input::Pod(PodWatch::Assigned, pod) => return self.assigned(self.bounded(pod), now),
             Input::Pod(PodWatch::ForeignNominated, pod) => self.nominated_by_others(&self.bounded(pod)),
+            // They count only before a binding.
+            Input::Pod(PodWatch::ForeignWaiting, _) | Input::PodGone(PodWatch::ForeignWaiting, _) => {}
             Input::PodGone(PodWatch::Pending, uid) => self.leave(&uid),
             Input::PodGone(PodWatch::Assigned, uid) => self.off_node(&uid),
             Input::PodGone(PodWatch::ForeignNominated, uid) => {

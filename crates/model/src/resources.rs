@@ -156,7 +156,7 @@ impl Resources {
 
     /// Leaves out the scalar resources that come to 0: in a sum to which vectors come and from which they go, names that nobody asks for any
     /// more would stay for ever.
-    pub(crate) fn drop_zeros(&mut self) {
+    pub fn drop_zeros(&mut self) {
         if self.scalars.iter().any(|(_, amount)| *amount == 0) {
             let scalars = std::mem::take(&mut self.scalars).into_vec();
             self.scalars = scalars.into_iter().filter(|(_, amount)| *amount != 0).collect();

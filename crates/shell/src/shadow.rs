@@ -81,7 +81,7 @@ impl ShadowService {
         let client = connect::client(&cluster, &metrics, Some(heartbeats.api.clone())).await?;
         let caller = Caller::new(client.clone(), None, CALL_TIMEOUT);
         let server = cluster.cluster_url.to_string();
-        let watches = watch::watches(std::slice::from_ref(&profile));
+        let watches = watch::watches(std::slice::from_ref(&profile), false);
         patience::with_access(&caller, &server, &watch::to_watch(&watches)).await?;
 
         if !watch::polls(std::slice::from_ref(&profile)).is_empty() {

@@ -104,7 +104,10 @@ impl Shell {
         let client =
             connect::client(&options.cluster, &options.admin.metrics, Some(heartbeats.api.clone())).await?;
         let reader = Caller::new(client.clone(), None, CALL_TIMEOUT);
-        let (watches, polls) = (watch::watches(&options.profiles), watch::polls(&options.profiles));
+        let (watches, polls) = (
+            watch::watches(&options.profiles, !options.scheduler.yield_last_room.is_zero()),
+            watch::polls(&options.profiles),
+        );
         let lease = options.election.as_ref().map(|election| &election.lease);
         let needed = access::needed(&options.profiles, &watches, lease);
         patience::with_access(&reader, &options.cluster.cluster_url.to_string(), &needed).await?;

@@ -27,6 +27,8 @@ const SECOND: &str = "second-scheduler";
 const THIRD: &str = "third-scheduler";
 /// Beside one kube-scheduler, where there are three schedulers.
 const SECONDMATE_AND_ANOTHER: &str = "secondmate and another kube-scheduler";
+/// The default of `yieldLastRoom`, in seconds.
+const YIELDS_S: u64 = 30;
 /// Arriving pods are made so many times a second.
 const BATCHES_A_SECOND: usize = 20;
 
@@ -133,12 +135,12 @@ pub fn run(runtime: &Runtime, options: &NeighbourOptions) -> Result<Vec<Row>> {
                 ("kube-scheduler", true, false, 0),
                 ("secondmate", false, false, 0),
                 ("secondmate", false, true, 0),
-                ("secondmate", false, false, 5),
-                ("secondmate", false, true, 5),
+                ("secondmate", false, false, YIELDS_S),
+                ("secondmate", false, true, YIELDS_S),
                 ("secondmate", true, false, 0),
-                ("secondmate", true, true, 5),
-                (SECONDMATE_AND_ANOTHER, false, true, 5),
-                (SECONDMATE_AND_ANOTHER, true, true, 5),
+                ("secondmate", true, true, YIELDS_S),
+                (SECONDMATE_AND_ANOTHER, false, true, YIELDS_S),
+                (SECONDMATE_AND_ANOTHER, true, true, YIELDS_S),
             ] {
                 let setting = Setting { beside, limits, fill_percent, arriving, guard, reads, yields_s };
                 let left_out = (options.without_guard && guard)

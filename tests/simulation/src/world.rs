@@ -40,12 +40,12 @@ type Name = Arc<str>;
 #[derive(Default)]
 struct Stream(VecDeque<Input>);
 
-/// Indexes of the streams. The first three are the pod watches.
-const PODS: usize = 3;
-const NODES: usize = 3;
-const OBJECTS: usize = 4;
-const ANSWERS: usize = 5;
-const STREAMS: usize = 6;
+/// Indexes of the streams. The first ones are the pod watches.
+const PODS: usize = 4;
+const NODES: usize = PODS;
+const OBJECTS: usize = NODES + 1;
+const ANSWERS: usize = OBJECTS + 1;
+const STREAMS: usize = ANSWERS + 1;
 
 /// The start of a history.
 const BEGAN: Timestamp = Timestamp::from_secs(1_000_000);

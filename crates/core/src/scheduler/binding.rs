@@ -144,8 +144,6 @@ pub(super) struct Times {
     pub confirm_within: Duration,
     /// How long to wait after a look failed.
     pub look_again_after: Duration,
-    /// Maximum time that a pod waits for others to finish on its node.
-    pub yield_at_most: Duration,
     /// Whether the pods of a node are read if room is scarce.
     pub reads: bool,
 }

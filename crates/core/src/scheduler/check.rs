@@ -80,6 +80,7 @@ impl Scheduler {
     pub fn check(&self) -> Result<(), String> {
         self.queue.check(&self.profiles).map_err(in_queue)?;
         self.bindings.check()?;
+        self.others_waiting.check()?;
         let mut pods: BTreeSet<&Uid> = self.loops.preemptors().chain(self.postponed.pods()).collect();
         pods.extend(self.queue.entries_sorted().into_iter().map(|entry| &entry.queued.pod.uid));
         pods.extend(self.bindings.iter().map(|(binding, _)| &binding.pod.uid));

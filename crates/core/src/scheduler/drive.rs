@@ -69,7 +69,6 @@ impl Scheduler {
             now,
             confirm_within: self.config.confirm_within,
             look_again_after: self.config.verify_again_after,
-            yield_at_most: self.config.yield_last_room,
             reads: self.config.read_before_bind,
         }
     }

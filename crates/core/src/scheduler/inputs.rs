@@ -65,12 +65,14 @@ impl Scheduler {
                 }
             }
             Input::Pod(PodWatch::ForeignNominated, pod) => self.foreign_nominated(&pod, now),
+            Input::Pod(PodWatch::ForeignWaiting, pod) => self.foreign_waiting(&pod),
             Input::PodGone(PodWatch::Pending, uid) => self.pending_gone(&uid, now),
             Input::PodGone(PodWatch::Assigned, uid) => {
                 self.reads.shown(&uid);
                 self.assigned_gone(&uid, now);
             }
             Input::PodGone(PodWatch::ForeignNominated, uid) => self.foreign_gone(&uid, now),
+            Input::PodGone(PodWatch::ForeignWaiting, uid) => self.others_waiting.waits_no_more(&uid),
             Input::Node(node) => self.node(node, now),
             Input::NodeGone(name) => self.node_gone(&name, now),
             Input::Object(object) => self.object(object, now),
@@ -217,6 +219,7 @@ impl Scheduler {
     pub(super) fn assigned(&mut self, pod: Arc<Pod>, now: Timestamp) {
         let Some(node) = pod.node_name.clone() else { return };
         self.was_on_a_node(&pod.uid);
+        self.others_waiting.waits_no_more(&pod.uid);
         self.binding_seen(&pod, now);
         if !self.bindings.contains(&pod.uid) {
             self.queue.remove(&pod.uid);
@@ -234,6 +237,9 @@ impl Scheduler {
         }
         if matches!(added, Added::New | Added::Elsewhere) {
             self.reads.others_bound(&node, now);
+            if self.is_foreign(&pod) {
+                self.others_waiting.bound(&pod.scheduler_name, now);
+            }
         }
         match (added, old) {
             (Added::Updated, Some(old)) => {
@@ -328,6 +334,12 @@ impl Scheduler {
 
     fn is_foreign(&self, pod: &Pod) -> bool {
         !self.profiles.contains_key(&pod.scheduler_name)
+    }
+
+    fn foreign_waiting(&mut self, pod: &Pod) {
+        if self.is_foreign(pod) && !self.cache.is_added(&pod.uid) {
+            self.others_waiting.waits(pod);
+        }
     }
 
     fn foreign_nominated(&mut self, pod: &Arc<Pod>, now: Timestamp) {

@@ -8,6 +8,9 @@
 //! pod, so that two schedulers that yield to each other do not continue at the same moment. A pod for which room was made on the
 //! node does not wait there, not even if its nomination has ended because an earlier binding was refused.
 //!
+//! A pod waits in the same way if the pods that other schedulers have yet to bind may take the rest of the node (see
+//! [`others_waiting`](super::others_waiting)).
+//!
 //! Then, if others have bound pods recently on any node, the node's pods are read once more, and our pod gives way if the read
 //! shows that the room is taken. One read serves all pods that were waiting to be bound to the node when it was requested. For
 //! those that came later, its answer may be older than their choice, so another read follows it: a pod waits for two at most. If a
@@ -33,6 +36,14 @@ use std::time::Duration;
 const OTHERS_BIND_WITHIN: Duration = Duration::from_secs(10);
 /// It is quiet on a node if no other party has bound a pod to it for this long, plus up to as long again, depending on the pod.
 const QUIET: Duration = Duration::from_secs(1);
+/// No pod waits for longer than this for a node to become quiet.
+const QUIET_AT_MOST: Duration = Duration::from_secs(5);
+/// A pod that waits because of pods that others have yet to bind looks again after this long, plus up to as long again, depending
+/// on the pod.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// If many pods are being bound, it looks again later, by this much for each of them: however many wait, looking takes only a
+/// small part of the time.
+const PAUSE_PER_BINDING: Duration = Duration::from_micros(100);
 /// A node is nearly full if less than one part in this many of what it offers is left.
 const NEARLY_FULL: i64 = 10;
 /// How long a pod that a read has found counts without confirmation by the watch. An interrupted watch resumes after some
@@ -81,26 +92,41 @@ impl Reads {
 
     /// When it will be quiet on the node for the pod, if no other party binds a pod to it until then.
     fn quiet_at(&self, node: &Atom, pod: &Pod) -> Option<Timestamp> {
-        let mut hasher = FxHasher::default();
-        pod.uid.as_str().hash(&mut hasher);
-        let more = hasher.finish() % 1_000;
-        Some(*self.others_bound_on.get(node)? + QUIET + QUIET / 1_000 * u32::try_from(more).unwrap_or(0))
+        Some(*self.others_bound_on.get(node)? + QUIET + jitter(pod, QUIET))
     }
+}
+
+/// A part of the time that depends on the pod.
+fn jitter(pod: &Pod, of: Duration) -> Duration {
+    let mut hasher = FxHasher::default();
+    pod.uid.as_str().hash(&mut hasher);
+    of / 1_000 * u32::try_from(hasher.finish() % 1_000).unwrap_or(0)
 }
 
 impl Scheduler {
     /// Whether the room on the node for the pod, which is already counted there, can be relied on.
     pub(super) fn room(&self, pod: &Pod, node: &Atom, now: Timestamp) -> Room {
-        if !self.reads.others_bind(now)
-            || !self.cache.node_info(node).is_some_and(|info| is_nearly_full_for(info, pod))
-        {
+        let Some(info) = self.cache.node_info(node).filter(|_| self.reads.others_bind(now)) else {
             return Room::Enough;
-        }
+        };
+        let is_nearly_full = is_nearly_full_for(info, pod);
+        let otherwise = if is_nearly_full { Room::Scarce } else { Room::Enough };
+        let at_most = self.config.yield_last_room;
         let is_promised =
-            pod.nominated_node_name.as_ref() == Some(node) || self.loops.made_room_on(node, &pod.uid);
+            || pod.nominated_node_name.as_ref() == Some(node) || self.loops.made_room_on(node, &pod.uid);
+        if at_most.is_zero() || is_promised() {
+            return otherwise;
+        }
+        if self.others_waiting.may_fill(info, pod, self.cache.size().nodes, now) {
+            let bindings = u32::try_from(self.bindings.len()).unwrap_or(u32::MAX);
+            let pause = LOOK_AGAIN.max(PAUSE_PER_BINDING.saturating_mul(bindings));
+            return Room::Contended { look_at: now + pause + jitter(pod, pause), at_most };
+        }
         match self.reads.quiet_at(node, pod) {
-            Some(quiet_at) if quiet_at > now && !is_promised => Room::Contended { quiet_at },
-            _ => Room::Scarce,
+            Some(quiet_at) if is_nearly_full && quiet_at > now => {
+                Room::Contended { look_at: quiet_at, at_most: at_most.min(QUIET_AT_MOST) }
+            }
+            _ => otherwise,
         }
     }
 

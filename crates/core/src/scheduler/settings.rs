@@ -62,7 +62,7 @@ impl Default for SchedulerConfig {
             evaluation: EvaluationSettings::default(),
             break_preemption_loops: true,
             read_before_bind: true,
-            yield_last_room: Duration::from_secs(5),
+            yield_last_room: Duration::from_secs(30),
         }
     }
 }

@@ -270,6 +270,10 @@ impl Cluster {
         self.apply(Input::Pod(PodWatch::ForeignNominated, pod(text)));
     }
 
+    pub fn waiting_elsewhere(&mut self, text: &str) {
+        self.apply(Input::Pod(PodWatch::ForeignWaiting, pod(text)));
+    }
+
     pub fn gone(&mut self, watch: PodWatch, name: &str) {
         self.apply(Input::PodGone(watch, uid(name)));
     }

@@ -171,3 +171,115 @@ fn pods_differ_in_how_long_they_want_it_to_be_quiet() {
     times.dedup();
     assert!(times.len() > 15, "{times:?}");
 }
+
+/// Ten nodes for ten pods each; the other scheduler has bound one pod and has 50 more to bind, five for each node.
+fn beside_a_queue(longest: Duration) -> Cluster {
+    let mut cluster = Cluster::beside_others(false, longest);
+    for number in 0..10 {
+        cluster.node(&format!("n{number} cpu=1"));
+    }
+    for number in 0..50 {
+        cluster.waiting_elsewhere(&format!("w{number} cpu=100m scheduler=other"));
+    }
+    cluster.assigned("f cpu=100m node=n0 scheduler=other");
+    cluster
+}
+
+/// Lets the other scheduler bind these, each to the next node.
+fn others_bind(cluster: &mut Cluster, pods: std::ops::Range<usize>) {
+    for number in pods {
+        cluster.assigned(&format!("w{number} cpu=100m node=n{} scheduler=other", number % 10));
+    }
+}
+
+#[test]
+fn it_leaves_room_for_the_pods_that_others_have_yet_to_bind() {
+    let mut cluster = beside_a_queue(LONGEST);
+    // Half as much again as their share would leave 250m.
+    cluster.pending("small cpu=200m");
+    assert!(cluster.step().starts_with("small -> n"));
+    assert_eq!(cluster.effects().len(), 1);
+    cluster.pending("p cpu=300m");
+    assert!(cluster.step().starts_with("p -> n"));
+    assert_eq!(cluster.all_effects(), Vec::<String>::new());
+    // Looks again, and they still wait.
+    let began = cluster.now;
+    next(&mut cluster);
+    let waited = cluster.now.since(began);
+    assert!((Duration::from_millis(250)..Duration::from_millis(500)).contains(&waited), "{waited:?}");
+    assert_eq!(cluster.all_effects(), Vec::<String>::new());
+    // Two of three are bound: what the others may still take is little enough.
+    others_bind(&mut cluster, 0..34);
+    next(&mut cluster);
+    let effects = cluster.all_effects();
+    assert_eq!(effects.len(), 2, "{effects:?}");
+    assert_eq!(effects[0], "observed Yielded quiet");
+    assert!(effects[1].starts_with("bind p to n"));
+}
+
+#[test]
+fn it_waits_for_them_no_longer_than_is_configured_and_not_at_all_if_that_is_disabled() {
+    let mut cluster = beside_a_queue(Duration::from_secs(20));
+    cluster.pending("p cpu=300m");
+    assert!(cluster.step().starts_with("p -> n"));
+    let began = cluster.now;
+    let mut bound = Vec::new();
+    for number in 0.. {
+        // Others go on binding, and others' pods go on coming.
+        cluster.assigned(&format!("more{number} cpu=1m node=n9 scheduler=other"));
+        cluster.all_effects();
+        next(&mut cluster);
+        bound = cluster.all_effects();
+        if !bound.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(bound[0], "observed Yielded time_is_up");
+    assert_eq!(cluster.now.since(began), Duration::from_secs(20));
+
+    let mut cluster = beside_a_queue(Duration::ZERO);
+    cluster.pending("p cpu=300m");
+    assert!(cluster.step().starts_with("p -> n"));
+    assert_eq!(cluster.effects().len(), 1);
+}
+
+#[test]
+fn a_scheduler_that_binds_no_pods_is_not_waited_for() {
+    let mut cluster = beside_a_queue(LONGEST);
+    cluster.wait(2.1);
+    cluster.pending("p cpu=300m");
+    assert!(cluster.step().starts_with("p -> n"));
+    assert_eq!(cluster.effects().len(), 1, "it has bound nothing for two seconds");
+}
+
+#[test]
+fn pods_that_are_bound_gone_or_fit_nowhere_are_not_waited_for() {
+    for ends in ["bound", "gone"] {
+        let mut cluster = beside_a_queue(LONGEST);
+        for number in 0..50 {
+            let name = format!("w{number}");
+            match ends {
+                "bound" => cluster.assigned(&format!("{name} cpu=1m node=n1 scheduler=other")),
+                _ => cluster.gone(PodWatch::ForeignWaiting, &name),
+            }
+        }
+        // What an older list says of a pod that is on a node.
+        cluster.waiting_elsewhere("f cpu=10 scheduler=other");
+        cluster.wait(1.9);
+        cluster.pending("p cpu=300m");
+        assert!(cluster.step().starts_with("p -> n"), "{ends}");
+        assert_eq!(cluster.effects().len(), 1, "{ends}");
+    }
+}
+
+#[test]
+fn waiting_pods_of_our_own_and_room_enough_are_no_reason_to_wait() {
+    let mut cluster = Cluster::beside_others(false, LONGEST);
+    cluster.node("n1 cpu=1");
+    cluster.assigned("f cpu=100m node=n1 scheduler=other");
+    cluster.waiting_elsewhere("mine cpu=900m");
+    cluster.waiting_elsewhere("theirs cpu=100m scheduler=other");
+    cluster.pending("p cpu=300m");
+    assert_eq!(cluster.step(), "p -> n1");
+    assert_eq!(cluster.effects(), ["bind p to n1"]);
+}

@@ -17,7 +17,7 @@ impl Doctor {
     /// The permissions that the scheduler needs.
     pub(super) async fn rights(&mut self) {
         let profiles = &self.options.profiles;
-        let needed = access::needed(profiles, &watch::watches(profiles), self.options.lease.as_ref());
+        let needed = access::needed(profiles, &watch::watches(profiles, true), self.options.lease.as_ref());
         // The current user need not be the scheduler.
         let (subject, whose, severity, remedy) = match self.options.service_account.clone() {
             Some((namespace, name)) => {

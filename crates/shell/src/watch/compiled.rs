@@ -129,7 +129,7 @@ impl Watched {
             }
         };
         let key = Key::new(subject, &metadata);
-        if matches!(pod, Some(PodRole { role: None, .. })) {
+        if matches!(pod, Some(PodRole { role: None | Some(PodWatch::ForeignWaiting), .. })) {
             return (key, Ok(Compiled::Nothing));
         }
         let mut unfit = Unfit::new(subject.api(), &metadata, reason);
@@ -166,7 +166,12 @@ impl PodRole {
         let wire::Pod { spec, status, .. } = pod;
         Self {
             scheduler_name: spec.scheduler_name.clone(),
-            role: roles.of(&spec.scheduler_name, &spec.node_name, &status.nominated_node_name),
+            role: roles.of(
+                &spec.scheduler_name,
+                &spec.node_name,
+                &status.nominated_node_name,
+                may_be_assigned(pod),
+            ),
         }
     }
 
@@ -175,9 +180,18 @@ impl PodRole {
         let object: Value = serde_json::from_str(text).unwrap_or_default();
         let text = |at: &str| object.pointer(at).and_then(Value::as_str).unwrap_or_default();
         let scheduler_name = text("/spec/schedulerName");
-        let role = roles.of(scheduler_name, text("/spec/nodeName"), text("/status/nominatedNodeName"));
+        let role = roles.of(scheduler_name, text("/spec/nodeName"), text("/status/nominatedNodeName"), false);
         Self { scheduler_name: scheduler_name.into(), role }
     }
+}
+
+/// Whether a scheduler may have assigned the pod to a node that its binding does not show yet: not if it is gated, is going away or
+/// was found unschedulable.
+fn may_be_assigned(pod: &wire::Pod) -> bool {
+    let was_tried = |c: &wire::Condition| &*c.kind == "PodScheduled" && &*c.status == "False";
+    pod.spec.scheduling_gates.is_empty()
+        && pod.metadata.deletion_timestamp.is_none()
+        && !pod.status.conditions.iter().any(was_tried)
 }
 
 /// An object that has the form of its kind, but is invalid; with the reason.

@@ -47,16 +47,30 @@ pub(crate) struct Roles {
     names: Option<Arc<[Atom]>>,
     /// Whether pods that others have nominated to a node count.
     nominated_by_others: bool,
+    /// Whether pods count that others may have assigned to a node already.
+    waiting_elsewhere: bool,
 }
 
 impl Roles {
     /// The roles if pods with these scheduler names are ours.
     pub fn of_names(names: impl IntoIterator<Item = Atom>, nominated_by_others: bool) -> Self {
-        Self { names: Some(names.into_iter().collect()), nominated_by_others }
+        Self { names: Some(names.into_iter().collect()), nominated_by_others, waiting_elsewhere: false }
     }
 
-    /// The role of a pod with this scheduler name, node and nominated node (empty: none). `None`: it does not matter.
-    pub fn of(&self, scheduler_name: &str, node: &str, nominated_node: &str) -> Option<PodWatch> {
+    /// The same, with the pods that others may have assigned to a node already.
+    pub fn with_waiting_elsewhere(self, waiting_elsewhere: bool) -> Self {
+        Self { waiting_elsewhere, ..self }
+    }
+
+    /// The role of a pod with this scheduler name, node and nominated node (empty: none), which another scheduler may have assigned to
+    /// a node already or not. `None`: it does not matter.
+    pub fn of(
+        &self,
+        scheduler_name: &str,
+        node: &str,
+        nominated_node: &str,
+        may_be_assigned: bool,
+    ) -> Option<PodWatch> {
         let scheduler_name = if scheduler_name.is_empty() { DEFAULT_SCHEDULER_NAME } else { scheduler_name };
         if !node.is_empty() {
             return Some(PodWatch::Assigned);
@@ -64,7 +78,10 @@ impl Roles {
         if self.names.as_ref().is_none_or(|names| names.iter().any(|name| name.as_str() == scheduler_name)) {
             return Some(PodWatch::Pending);
         }
-        (self.nominated_by_others && !nominated_node.is_empty()).then_some(PodWatch::ForeignNominated)
+        if self.nominated_by_others && !nominated_node.is_empty() {
+            return Some(PodWatch::ForeignNominated);
+        }
+        (self.waiting_elsewhere && may_be_assigned).then_some(PodWatch::ForeignWaiting)
     }
 }
 
@@ -105,11 +122,12 @@ fn full_name(api: ApiResource) -> String {
     if api.group.is_empty() { api.plural.to_owned() } else { format!("{}.{}", api.plural, api.group) }
 }
 
-/// The watches that these profiles need.
-pub(crate) fn watches(profiles: &[Profile]) -> Vec<Watch> {
+/// The watches that these profiles need. `yields`: pods wait for those that others may have assigned to a node.
+pub(crate) fn watches(profiles: &[Profile], yields: bool) -> Vec<Watch> {
     // All profiles come from one configuration.
     let nominated_by_others = !profiles.iter().any(Profile::ignores_nominations_of_others);
-    let roles = Roles::of_names(profiles.iter().map(|p| p.name().clone()), nominated_by_others);
+    let roles = Roles::of_names(profiles.iter().map(|p| p.name().clone()), nominated_by_others)
+        .with_waiting_elsewhere(yields);
     let whole = reads_whole_objects(profiles);
     let watched = kinds(profiles).into_iter().filter(|kind| !kind.api().is_polled());
     let others = watched.map(Subject::Objects);
@@ -201,7 +219,7 @@ impl fmt::Display for Permission {
 /// What a scheduler with these profiles reads and writes on behalf of its plugins and to place pods, for granting it permission.
 #[must_use]
 pub fn rights(profiles: &[Profile]) -> BTreeSet<Right> {
-    all_rights(profiles, &watches(profiles)).collect()
+    all_rights(profiles, &watches(profiles, true)).collect()
 }
 
 /// All the permissions that these watches and profiles need, sorted.
@@ -260,8 +278,8 @@ mod tests {
             let registry = secondmate_plugins::registry().expect("in-tree names differ");
             make_profiles(&text.parse::<Configuration>().expect("valid"), &registry).expect("in-tree plugins")
         };
-        let roles = |own: &str| {
-            let watches = watches(&profiles(own));
+        let roles = |own: &str, yields| {
+            let watches = watches(&profiles(own), yields);
             let [pods] =
                 &watches.iter().filter(|watch| watch.subject == Subject::Pods).collect::<Vec<_>>()[..]
             else {
@@ -269,22 +287,28 @@ mod tests {
             };
             pods.roles.clone()
         };
-        let honour = roles("nominationsOfOthers: honour");
-        assert_eq!(honour.of("mate", "", ""), Some(PodWatch::Pending));
-        assert_eq!(honour.of("mate", "", "n"), Some(PodWatch::Pending));
-        assert_eq!(honour.of("", "", ""), None);
-        assert_eq!(honour.of("", "", "n"), Some(PodWatch::ForeignNominated));
-        assert_eq!(honour.of("other", "n", ""), Some(PodWatch::Assigned));
-        let ignore = roles("nominationsOfOthers: ignore");
-        assert_eq!(ignore.of("other", "", "n"), None);
-        assert_eq!(ignore.of("mate", "n", "n"), Some(PodWatch::Assigned));
+        let honour = roles("nominationsOfOthers: honour", false);
+        assert_eq!(honour.of("mate", "", "", true), Some(PodWatch::Pending));
+        assert_eq!(honour.of("mate", "", "n", true), Some(PodWatch::Pending));
+        assert_eq!(honour.of("", "", "", true), None);
+        assert_eq!(honour.of("", "", "n", true), Some(PodWatch::ForeignNominated));
+        assert_eq!(honour.of("other", "n", "", true), Some(PodWatch::Assigned));
+        let ignore = roles("nominationsOfOthers: ignore", false);
+        assert_eq!(ignore.of("other", "", "n", true), None);
+        assert_eq!(ignore.of("mate", "n", "n", true), Some(PodWatch::Assigned));
+        let yields = roles("nominationsOfOthers: honour", true);
+        assert_eq!(yields.of("other", "", "", true), Some(PodWatch::ForeignWaiting));
+        assert_eq!(yields.of("other", "", "", false), None);
+        assert_eq!(yields.of("other", "", "n", true), Some(PodWatch::ForeignNominated));
+        assert_eq!(yields.of("other", "n", "", true), Some(PodWatch::Assigned));
+        assert_eq!(yields.of("mate", "", "", false), Some(PodWatch::Pending));
         // The bind guard is asked about everyone's pods.
-        assert_eq!(Roles::default().of("other", "", "n"), Some(PodWatch::Pending));
+        assert_eq!(Roles::default().of("other", "", "n", true), Some(PodWatch::Pending));
     }
 
     #[test]
     fn a_pod_without_a_scheduler_name_is_the_default_schedulers() {
         let roles = Roles::of_names([Atom::new(DEFAULT_SCHEDULER_NAME)], false);
-        assert_eq!(roles.of("", "", ""), Some(PodWatch::Pending));
+        assert_eq!(roles.of("", "", "", true), Some(PodWatch::Pending));
     }
 }

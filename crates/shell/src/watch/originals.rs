@@ -30,7 +30,7 @@ impl Originals {
         let for_extenders = match watch {
             PodWatch::Pending => self.extenders.interested(&pod).next().is_some(),
             PodWatch::Assigned => self.extenders.iter().any(|e| e.verbs.preempt && e.wants_objects),
-            PodWatch::ForeignNominated => false,
+            PodWatch::ForeignNominated | PodWatch::ForeignWaiting => false,
         };
         match (self.all || for_extenders).then(|| trimmed(text)).flatten() {
             Some(json) => pod.with_json(&json),

@@ -307,7 +307,9 @@ impl Source {
         );
         self.context.unfit.add(key.clone(), unfit);
         match self.known.get(&key) {
-            Some(Some(PodWatch::Pending | PodWatch::ForeignNominated)) => self.gone(key).await,
+            Some(Some(PodWatch::Pending | PodWatch::ForeignNominated | PodWatch::ForeignWaiting)) => {
+                self.gone(key).await
+            }
             _ => Ok(()),
         }
     }

@@ -95,7 +95,12 @@ struct Running {
 }
 
 fn start(client: Client, inbox: Inbox) -> Running {
-    start_watch(client, inbox, Watch::of_pods(needs::Roles::of_names([Atom::new("mate")], true)))
+    start_watch(client, inbox, Watch::of_pods(roles()))
+}
+
+/// One scheduler's roles, which counts nominations of others.
+fn roles() -> needs::Roles {
+    needs::Roles::of_names([Atom::new("mate")], true)
 }
 
 fn start_watch(client: Client, inbox: Inbox, watch: Watch) -> Running {
@@ -120,8 +125,12 @@ fn start_watch(client: Client, inbox: Inbox, watch: Watch) -> Running {
 
 /// Runs the watch of pods until it has sent this many messages; returns them as text.
 async fn told(client: Client, count: usize) -> (Vec<String>, Arc<UnfitObjects>) {
+    told_to(client, roles(), count).await
+}
+
+async fn told_to(client: Client, roles: needs::Roles, count: usize) -> (Vec<String>, Arc<UnfitObjects>) {
     let (inbox, mut messages) = Inbox::new(&Metrics::new());
-    let Running { unfit, .. } = &start(client, inbox);
+    let Running { unfit, .. } = &start_watch(client, inbox, Watch::of_pods(roles));
     let mut words = Vec::new();
     // Of paused time: nothing here takes that long, except a watch that sends the same request for ever.
     let end = tokio::time::Instant::now() + std::time::Duration::from_secs(600);
@@ -503,6 +512,59 @@ async fn what_happens_to_pods_is_told_in_its_order_whatever_they_are() {
             "ForeignNominated gone uid-other",
             "Assigned other@12",
             "Assigned gone uid-new",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_of_another_scheduler_is_told_as_long_as_it_may_have_been_assigned_to_a_node() {
+    let theirs = |name: &str, version, cpu| {
+        but(pod(name, version, cpu), &[("/spec/schedulerName", json!("default-scheduler"))])
+    };
+    let with =
+        |name: &str, version, pointer: &str, value| but(theirs(name, version, "1"), &[(pointer, value)]);
+    let was_tried = json!([{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable" }]);
+    let is_bound = json!([{ "type": "PodScheduled", "status": "True" }]);
+    let (client, _) = server(
+        vec![list(
+            5,
+            &[
+                theirs("tried", 1, "1"),
+                theirs("leaves", 2, "1"),
+                theirs("nominated", 3, "1"),
+                theirs("bound", 4, "1"),
+            ],
+        )],
+        vec![events(&[
+            ("MODIFIED", with("tried", 6, "/status/conditions", was_tried.clone())),
+            ("MODIFIED", with("tried", 7, "/status/conditions", is_bound)),
+            ("MODIFIED", with("leaves", 8, "/metadata/deletionTimestamp", json!("2026-01-01T00:00:00Z"))),
+            ("MODIFIED", with("nominated", 9, "/status/nominatedNodeName", json!("n1"))),
+            ("MODIFIED", with("bound", 10, "/spec/nodeName", json!("n1"))),
+            ("ADDED", with("gated", 11, "/spec/schedulingGates", json!([{ "name": "later" }]))),
+            ("ADDED", with("fits-nowhere", 12, "/status/conditions", was_tried)),
+            ("ADDED", theirs("bad", 13, "12 apples")),
+            ("ADDED", theirs("last", 14, "1")),
+        ])],
+    );
+    let (words, unfit) = told_to(client, roles().with_waiting_elsewhere(true), 13).await;
+    assert!(unfit.is_empty());
+    assert_eq!(
+        words,
+        [
+            "ForeignWaiting tried@1",
+            "ForeignWaiting leaves@2",
+            "ForeignWaiting nominated@3",
+            "ForeignWaiting bound@4",
+            "synced",
+            "ForeignWaiting gone uid-tried",
+            "ForeignWaiting tried@7",
+            "ForeignWaiting gone uid-leaves",
+            "ForeignNominated nominated@9",
+            "ForeignWaiting gone uid-nominated",
+            "Assigned bound@10",
+            "ForeignWaiting gone uid-bound",
+            "ForeignWaiting last@14",
         ]
     );
 }

@@ -45,6 +45,12 @@ pub(super) fn selects(watch: PodWatch, pod: &Pod) -> bool {
         PodWatch::Pending => is_our_name(pod.scheduler_name.as_str()) && !assigned,
         PodWatch::Assigned => assigned && !pod.terminal,
         PodWatch::ForeignNominated => !assigned && pod.nominated_node_name.is_some(),
+        PodWatch::ForeignWaiting => {
+            !is_our_name(pod.scheduler_name.as_str())
+                && !assigned
+                && !pod.deleting
+                && pod.nominated_node_name.is_none()
+        }
     }
 }
 

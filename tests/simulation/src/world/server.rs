@@ -5,7 +5,8 @@ use super::registers::Registers;
 use super::*;
 use std::collections::BTreeSet;
 
-const WATCHES: [PodWatch; PODS] = [PodWatch::Pending, PodWatch::Assigned, PodWatch::ForeignNominated];
+const WATCHES: [PodWatch; PODS] =
+    [PodWatch::Pending, PodWatch::Assigned, PodWatch::ForeignNominated, PodWatch::ForeignWaiting];
 
 /// Pods on each node, sorted by name, with their needs.
 pub(super) type OnNodes = BTreeMap<Name, Arc<Vec<(Name, Needs)>>>;

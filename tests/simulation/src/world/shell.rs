@@ -229,6 +229,7 @@ impl World {
                 Input::Pod(PodWatch::Pending, _) => 0,
                 Input::Pod(PodWatch::Assigned, _) => 1,
                 Input::Pod(PodWatch::ForeignNominated, _) => 2,
+                Input::Pod(PodWatch::ForeignWaiting, _) => 3,
                 _ => OBJECTS,
             };
             // Nothing is scheduled before all caches are synced.

@@ -8,6 +8,7 @@ use secondmate_cycle::probe::Point;
 use secondmate_framework::{ApiWrite, Code, Status};
 use secondmate_model::Timestamp;
 use smallvec::smallvec;
+use std::time::Duration;
 
 /// A question that must be answered at once.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,8 +51,9 @@ pub(in crate::scheduler) enum Room {
     Enough,
     /// It has, but so little is left that it may have been taken by pods that others have bound and the watch has not shown yet.
     Scarce,
-    /// As scarce, and another party is binding pods to this node: if no more are seen there, that is over at this time.
-    Contended { quiet_at: Timestamp },
+    /// As scarce, and others are binding pods to this node, or may be about to: it is to be looked at again at this time, as long as
+    /// the pod has not waited for longer than this.
+    Contended { look_at: Timestamp, at_most: Duration },
 }
 
 /// Asks who binds the pod.
@@ -112,12 +114,11 @@ impl AskRoom {
     pub fn answered(self, room: Result<Room, Status>, times: &Times) -> Step {
         let now = times.now;
         let since = if let Before::Yielded { since } = self.before { since } else { now };
-        let until = since + times.yield_at_most;
-        if let Ok(Room::Contended { quiet_at }) = room
+        if let Ok(Room::Contended { look_at, at_most }) = room
             && self.before != Before::Read
-            && now < until
+            && now < since + at_most
         {
-            let look_at = quiet_at.min(until);
+            let look_at = look_at.min(since + at_most);
             return rest(Stage::Held(Held::Yielding { by: self.by, since, look_at }));
         }
         let mut actions = Actions::new();

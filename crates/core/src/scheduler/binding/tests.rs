@@ -11,9 +11,11 @@ const TIMES: Times = Times {
     now: Timestamp::from_secs(100),
     confirm_within: Duration::from_secs(30),
     look_again_after: Duration::from_secs(1),
-    yield_at_most: Duration::from_secs(5),
     reads: true,
 };
+
+/// How long a pod waits at most for others.
+const AT_MOST: Duration = Duration::from_secs(5);
 
 fn at(secs: i64) -> Timestamp {
     Timestamp::from_secs(secs)
@@ -137,7 +139,7 @@ fn answers() -> Vec<(String, Step)> {
         for room in rooms() {
             let name = match before {
                 Before::Nothing => "Room",
-                Before::Yielded { since } if since + TIMES.yield_at_most > TIMES.now => "Room (yielding)",
+                Before::Yielded { since } if since + AT_MOST > TIMES.now => "Room (yielding)",
                 Before::Yielded { .. } => "Room (yielded long enough)",
                 Before::Read => "Room (read)",
             };
@@ -146,7 +148,11 @@ fn answers() -> Vec<(String, Step)> {
         }
     }
     for room in rooms() {
-        let times = Times { reads: false, yield_at_most: Duration::ZERO, ..TIMES };
+        let times = Times { reads: false, ..TIMES };
+        let room = match room {
+            Ok(Room::Contended { look_at, .. }) => Ok(Room::Contended { look_at, at_most: Duration::ZERO }),
+            other => other,
+        };
         let name = format!("Room, neither yielding nor reading, + {}", text(&room));
         all.push((name, AskRoom { by: Binders::All, before: Before::Nothing }.answered(room, &times)));
     }
@@ -163,7 +169,7 @@ fn answers() -> Vec<(String, Step)> {
 }
 
 fn rooms() -> [Result<Room, Status>; 4] {
-    let contended = Room::Contended { quiet_at: at(101) };
+    let contended = Room::Contended { look_at: at(101), at_most: AT_MOST };
     [Ok(Room::Enough), Ok(Room::Scarce), Ok(contended), Err(Status::error("no room"))]
 }
 
@@ -351,7 +357,9 @@ fn follow(step: Step, mut books: Books, seen: &mut BTreeSet<(String, Books)>, ov
         }
         Next::Ask(Ask::Room(ask)) => {
             // Includes one that is quiet at once, so that the path continues at this very time.
-            for room in rooms().into_iter().chain([Ok(Room::Contended { quiet_at: TIMES.now })]) {
+            for room in
+                rooms().into_iter().chain([Ok(Room::Contended { look_at: TIMES.now, at_most: AT_MOST })])
+            {
                 follow(ask.clone().answered(room, &TIMES), books.clone(), seen, over);
             }
         }
