@@ -72,7 +72,7 @@ impl Default for Preemption {
 /// preemption: {victims: own, breakLoops: true}
 /// nominationsOfOthers: honour
 /// readBeforeBind: true
-/// yieldLastRoom: 5s
+/// yieldLastRoom: 30s
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -86,7 +86,8 @@ pub struct SecondmateConfiguration {
     /// Whether the pods of a nearly full node are read before a pod is bound there, while other schedulers bind pods too. Default
     /// true.
     pub read_before_bind: bool,
-    /// Maximum time that a pod waits for the last room of a node to which other schedulers are binding pods. Default 5 s; 0: not at all.
+    /// Maximum time that a pod waits for the last room of a node that other schedulers may be about to fill. Default 30 s; 0: not at
+    /// all.
     #[serde(serialize_with = "serialize_duration")]
     pub yield_last_room: Duration,
     /// Who may use which scheduler name, and for what. If there are any, they include each name that the process serves.

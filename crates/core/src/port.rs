@@ -338,18 +338,18 @@ pub enum Observation {
     BindUnknown,
     /// A pod of ours was bound by another party, to a different node than we chose.
     BoundElsewhere,
-    /// The pods of a nearly full node were read before pods were bound there.
+    /// The pods of a node with little room were read before pods were bound there.
     NodeRead {
         /// `nothing_new`, `new_pods` (not yet shown by the watch) or `failed` (the pods are bound as if there had been no read).
         result: &'static str,
         /// Number of pods that are not bound there because they turned out not to fit; they are retried.
         averted: usize,
     },
-    /// A pod waited before it was bound to a nearly full node, because others were binding pods there.
+    /// A pod waited before it was bound to a node, because others might have been about to fill it.
     Yielded {
         /// How long it waited.
         waited: Duration,
-        /// `quiet` (the others were done), `time_is_up` (the pod is bound although they were not) or `room_taken`.
+        /// `quiet` (that is over), `time_is_up` (it is not, and the pod is bound all the same) or `room_taken`.
         result: &'static str,
     },
     /// When the pod was about to be bound, its node had changed in a way that would make its kubelet reject the pod, or had left

@@ -109,6 +109,8 @@ pub struct Entry {
     pub flushed: bool,
     /// When it was last moved because it had waited too long, since its last attempt.
     pub flushed_at: Option<Timestamp>,
+    /// How long it has waited for other schedulers before it was bound, in all attempts.
+    pub yielded: Duration,
     /// Where it is.
     pub place: Place,
     ticket: u64,
@@ -349,6 +351,7 @@ impl Queue {
             gated_by,
             flushed: false,
             flushed_at: None,
+            yielded: Duration::ZERO,
             place,
             ticket: self.new_ticket(),
             likeness: Likeness::default(),
@@ -493,6 +496,13 @@ impl Queue {
     /// A pod whose binding has begun no longer needs events.
     pub fn done(&mut self, uid: &Uid) {
         self.in_flight.done(uid);
+    }
+
+    /// A pod in flight has waited for others, so long in all attempts.
+    pub fn has_yielded(&mut self, uid: &Uid, yielded: Duration) {
+        if let Some(entry) = self.entries.get_mut(uid) {
+            entry.yielded = yielded;
+        }
     }
 
     /// A pod in flight returns to the queue.

@@ -77,6 +77,8 @@ pub struct Sizes {
     pub bindings: usize,
     /// Nominated pods.
     pub nominations: usize,
+    /// Pods of other schedulers that may have been assigned to a node that is not known yet.
+    pub others_waiting: usize,
     /// Events kept for pods in flight.
     pub in_flight_events: usize,
     /// Total number of events dropped because too many were kept; see [`crate::queue::IN_FLIGHT_EVENTS_MAX`].
@@ -199,6 +201,7 @@ impl Scheduler {
             queue: self.queue.size(),
             bindings: self.bindings.len(),
             nominations: self.nominator.len(),
+            others_waiting: self.others_waiting.len(),
             in_flight_events: self.queue.in_flight_events(),
             in_flight_events_dropped: self.queue.in_flight_events_dropped(),
             commands_refused: self.profiles.values().map(|p| p.handle().commands_refused()).sum(),

@@ -125,6 +125,7 @@ fn cache(scheduler: &Scheduler, _: Timestamp) -> Value {
         "assumedPods": sizes.cache.assumed_pods,
         "bindings": sizes.bindings,
         "nominations": sizes.nominations,
+        "podsOfOthersWaiting": sizes.others_waiting,
         "preemptions": sizes.preemptions,
         "inFlightEvents": sizes.in_flight_events,
         "inFlightEventsDropped": sizes.in_flight_events_dropped,

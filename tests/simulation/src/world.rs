@@ -24,7 +24,7 @@ use schedulers::{NAMESPACES, OTHER_NAMES, OUR_NAMES, POOLS, may_evict, may_use, 
 use secondmate_core::Scheduler;
 use secondmate_core::port::{Effect, Input, PodWatch};
 use secondmate_cycle::Random;
-use secondmate_model::{Atom, Pod, Timestamp, Uid};
+use secondmate_model::{Atom, Pod, PodCondition, Timestamp, Uid};
 use serde_json::{Value, json};
 use server::Truth;
 use shell::Told;

@@ -167,9 +167,9 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     (
         "yieldLastRoom",
-        "How long a pod waits at most before it is bound to a nearly full node while other schedulers bind pods to that node: it is bound, or \
-         gives way, once nobody else has bound a pod there for a second or two. 0s: it does not wait. A pod for which pods were evicted from the \
-         node does not wait there",
+        "How long a pod waits at most, in all attempts, before it is bound to a node that other schedulers may be about to fill: they have just \
+         bound a pod there and it is nearly full, or its share of the pods that they have yet to bind would leave no room. It is bound, or gives \
+         way, once that is over. 0s: it does not wait. A pod for which pods were evicted from the node does not wait there",
     ),
     (
         "tenants",

@@ -22,7 +22,7 @@ mod event;
 mod tests;
 
 pub(super) use action::{Action, BindCall, Cause};
-pub(super) use ask::{Ask, Before, Binders, PreBindAnswer, Room};
+pub(super) use ask::{Ask, Before, Binders, Contention, PreBindAnswer, Room, Wait};
 pub(super) use event::{Event, Sight};
 
 use crate::port::{BindOutcome, Observation};
@@ -56,9 +56,8 @@ pub(super) enum Held {
     Writing { plugin: usize },
     /// A PreBind plugin waits for objects to change.
     Waiting { plugin: usize, deadline: Timestamp },
-    /// Another party is binding pods to the node, and little room is left there: waits until that is over, or until the time is
-    /// up.
-    Yielding { by: Binders, since: Timestamp, look_at: Timestamp },
+    /// Others may be about to take the room: waits until that is over, or until the time is up.
+    Yielding { by: Binders, wait: Wait, look_at: Timestamp },
     /// The node's pods are being read, since others may have bound some that the watch has not shown yet. A read that was requested
     /// earlier than `since` does not count.
     Reading { by: Binders, since: Timestamp },
@@ -218,9 +217,9 @@ impl Held {
     fn step(self, event: Event, now: Timestamp) -> Step {
         match (self, event) {
             (held, Event::Seen { here }) => overtaken(held.running(), here),
-            (held @ Self::Yielding { since, .. }, Event::NoRoom(status)) => {
+            (held @ Self::Yielding { wait, .. }, Event::NoRoom(status)) => {
                 let (next, mut actions) = held.take_back(Some(Cause::Told(status)));
-                actions.push(yielded(since, now, "room_taken"));
+                actions.push(wait.ended(now, "room_taken"));
                 (next, actions)
             }
             (held, Event::NoRoom(status)) => held.take_back(Some(Cause::Told(status))),
@@ -255,8 +254,8 @@ impl Held {
             (Self::Waiting { plugin, .. }, Event::ObjectChanged) => ask_pre_bind(plugin, false),
             // Asked one last time: the plugin knows from the clock that it is late, and says why it gives up.
             (Self::Waiting { plugin, deadline }, Event::Due) if deadline <= now => ask_pre_bind(plugin, true),
-            (Self::Yielding { by, since, look_at }, Event::Due) if look_at <= now => {
-                ask_room(AskRoom { by, before: Before::Yielded { since } }, Actions::new())
+            (Self::Yielding { by, wait, look_at }, Event::Due) if look_at <= now => {
+                ask_room(AskRoom { by, before: Before::Yielded(wait) }, Actions::new())
             }
             (Self::Reading { by, since }, Event::NodeRead { requested }) if since <= requested => {
                 ask_room(AskRoom { by, before: Before::Read }, Actions::new())
@@ -411,10 +410,6 @@ fn on_permit(observed: Action, cause: Cause) -> Step {
 
 fn permit_wait(since: Timestamp, now: Timestamp, result: &'static str) -> Action {
     Action::Observe(Observation::PermitWait { waited: now.since(since), result })
-}
-
-fn yielded(since: Timestamp, now: Timestamp, result: &'static str) -> Action {
-    Action::Observe(Observation::Yielded { waited: now.since(since), result })
 }
 
 /// The answer to a binding that is still wanted.

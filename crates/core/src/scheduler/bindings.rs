@@ -36,6 +36,10 @@ pub(super) struct Binding {
     pub flushed: bool,
     /// Looks at the pod that have failed since one has not.
     pub looks_failed: u32,
+    /// See [`crate::queue::Entry::yielded`].
+    pub yielded: Duration,
+    /// Whether a PreBind plugin has written something for the pod.
+    pub has_written: bool,
 }
 
 /// Longest pause between two looks at a pod, unless the first is longer.
@@ -107,6 +111,8 @@ struct Resting {
 /// Maximum number of bindings whose time has come that one step carries on. Each may be sent by that, and the more are sent together,
 /// the longer the last one waits for its turn on the basis of what is known now. The others follow with the next steps.
 pub(super) const DUE_AT_ONCE: usize = 4;
+/// Maximum number of bindings that one step asks whether they still wait for others.
+pub(super) const LOOKED_AT_AT_ONCE: usize = 64;
 /// Maximum number of bindings waiting in PreBind that are asked at once when an object changes.
 pub(super) const ASKED_AT_ONCE: usize = 64;
 /// If more are waiting, they are asked later, by this much for each of them: as an answer takes some microseconds, most of the
@@ -231,10 +237,10 @@ impl Bindings {
         deadline.into_iter().chain(self.asks.as_ref().map(|asks| asks.at)).min()
     }
 
-    /// Bindings whose deadline has passed, earliest first: no more than [`DUE_AT_ONCE`].
+    /// Bindings whose deadline has passed, earliest first: no more than [`LOOKED_AT_AT_ONCE`].
     pub fn due(&self, now: Timestamp) -> Vec<Uid> {
         let due = self.index.deadlines.iter().take_while(|(at, _)| *at <= now);
-        due.take(DUE_AT_ONCE).map(|(_, uid)| uid.clone()).collect()
+        due.take(LOOKED_AT_AT_ONCE).map(|(_, uid)| uid.clone()).collect()
     }
 
     /// Bindings in which a waiting PreBind plugin satisfies `hears`, by profile and plugin.

@@ -102,6 +102,7 @@ impl Scheduler {
         if !pods.is_empty() {
             self.bindings.check()?;
         }
+        self.others_waiting.check_counts()?;
         self.queue.touched.take_into(&mut pods);
         self.cache.touched().take_into(&mut pods);
         self.nominator.touched().take_into(&mut pods);

@@ -1,9 +1,9 @@
 //! Drives bindings: feeds events to the machine of [`binding`](super::binding), answers its questions and performs its actions.
 
 use super::binding::{
-    self, Action, Ask, BindCall, Binders, Cause, Event, Next, PreBindAnswer, Sight, Stage, Step, Times,
+    self, Action, Ask, BindCall, Binders, Cause, Event, Held, Next, PreBindAnswer, Sight, Stage, Step, Times,
 };
-use super::bindings::{Binding, DUE_AT_ONCE};
+use super::bindings::{Binding, DUE_AT_ONCE, LOOKED_AT_AT_ONCE};
 use super::{Scheduler, plain_context};
 use crate::port::{Effect, EventType, Observation, Verified};
 use secondmate_cycle::panics::ask_at;
@@ -104,9 +104,16 @@ impl Scheduler {
         match action {
             Action::BeginPoint(point) => binding.begin_point(point, now),
             Action::EndPoint(code) => binding.end_point(code, now),
-            Action::Observe(observation) => self.effects.push(Effect::Observed(observation)),
+            Action::Observe(observation) => {
+                if let Observation::Yielded { waited, .. } = observation {
+                    binding.yielded += waited;
+                    self.queue.has_yielded(&binding.pod.uid, binding.yielded);
+                }
+                self.effects.push(Effect::Observed(observation));
+            }
             Action::StopEvents => self.queue.done(&binding.pod.uid),
             Action::Write(writes) => {
+                binding.has_written = true;
                 self.effects.push(Effect::Write { pod: binding.pod.uid.clone(), writes });
             }
             Action::Send(call) => {
@@ -209,10 +216,16 @@ impl Scheduler {
         let concerned = self.bindings.take_asks(&self.profiles, now);
         self.objects_changed_for(&concerned, now);
         let due = self.bindings.due(now);
+        let mut went_on = 0;
         for uid in &due {
+            if went_on == DUE_AT_ONCE {
+                return false;
+            }
             self.binding_event(uid, Event::Due, now);
+            let waits = matches!(self.bindings.stage(uid), Some(Stage::Held(Held::Yielding { .. })));
+            went_on += usize::from(!waits);
         }
-        due.len() < DUE_AT_ONCE
+        due.len() < LOOKED_AT_AT_ONCE
     }
 
     /// The result of a look at the pod.

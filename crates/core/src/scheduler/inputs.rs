@@ -65,7 +65,7 @@ impl Scheduler {
                 }
             }
             Input::Pod(PodWatch::ForeignNominated, pod) => self.foreign_nominated(&pod, now),
-            Input::Pod(PodWatch::ForeignWaiting, pod) => self.foreign_waiting(&pod),
+            Input::Pod(PodWatch::ForeignWaiting, pod) => self.foreign_waiting(&pod, now),
             Input::PodGone(PodWatch::Pending, uid) => self.pending_gone(&uid, now),
             Input::PodGone(PodWatch::Assigned, uid) => {
                 self.reads.shown(&uid);
@@ -237,7 +237,9 @@ impl Scheduler {
         }
         if matches!(added, Added::New | Added::Elsewhere) {
             self.reads.others_bound(&node, now);
-            if self.is_foreign(&pod) {
+            // One that was created on its node does not have the condition yet.
+            let was_bound = pod.scheduled_condition.as_ref().is_some_and(|c| &*c.status == "True");
+            if was_bound && self.is_foreign(&pod) {
                 self.others_waiting.bound(&pod.scheduler_name, now);
             }
         }
@@ -336,9 +338,9 @@ impl Scheduler {
         !self.profiles.contains_key(&pod.scheduler_name)
     }
 
-    fn foreign_waiting(&mut self, pod: &Pod) {
+    fn foreign_waiting(&mut self, pod: &Pod, now: Timestamp) {
         if self.is_foreign(pod) && !self.cache.is_added(&pod.uid) {
-            self.others_waiting.waits(pod);
+            self.others_waiting.waits(pod, now);
         }
     }
 

@@ -19,7 +19,7 @@ impl Scheduler {
     /// status says why.
     pub(super) fn look_once_more(&mut self, binding: &Binding, now: Timestamp) -> Result<Room, Status> {
         let Err((status, observation)) = self.can_be_bound(binding, now) else {
-            return Ok(self.room(&binding.pod, &binding.node, now));
+            return Ok(self.room(binding, now));
         };
         self.effects.extend(observation.map(Effect::Observed));
         Err(status)

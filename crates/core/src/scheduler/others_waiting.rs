@@ -6,131 +6,176 @@
 //! ours for which that would leave no room waits until fewer of them are waiting.
 //!
 //! Only a scheduler that has just bound a pod counts: one that does not bind is not about to fill a node. That also ends the wait
-//! of two schedulers that would otherwise wait for each other.
+//! of two schedulers that would otherwise wait for each other. A pod that has waited for a long time, and of which its scheduler
+//! says nothing, does not count either.
 
 use rustc_hash::FxHashMap;
 use secondmate_model::resources::{ResourceKey, Resources};
 use secondmate_model::{Atom, NodeInfo, Pod, Timestamp, Uid};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// A scheduler that has bound no pod for so long is not binding any.
 const BINDS_WITHIN: Duration = Duration::from_secs(2);
 /// A node may get half as much again as its share, as schedulers do not fill nodes evenly.
 const SHARE: (i64, i64) = (3, 2);
+/// A pod counts for so long after it was first seen. At fifty a second, 15,000 pods are bound in this time.
+const COUNTS_FOR: Duration = Duration::from_secs(300);
 
-/// The waiting pods of other schedulers that may have been assigned a node.
+/// The waiting pods of other schedulers that may have been assigned to a node.
 #[derive(Debug, Default)]
 pub(super) struct OthersWaiting {
     pods: FxHashMap<Uid, Waiting>,
-    /// Schedulers with waiting pods, and those that have bound pods recently.
-    schedulers: BTreeMap<Atom, Total>,
+    /// What they request, by scheduler: of those that count.
+    totals: BTreeMap<Atom, Total>,
+    /// When they were first seen, in this order, including some that are gone.
+    seen: VecDeque<(Timestamp, Uid)>,
+    /// When schedulers last bound a pod: those that did so recently.
+    bound: BTreeMap<Atom, Timestamp>,
+    /// When old entries were last removed.
+    swept: Option<Timestamp>,
 }
 
 #[derive(Debug)]
 struct Waiting {
     scheduler: Atom,
     requests: Resources,
+    since: Timestamp,
+    counts: bool,
 }
 
 /// What the waiting pods of a scheduler request together.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 struct Total {
     pods: i64,
     requests: Resources,
-    bound: Option<Timestamp>,
-}
-
-impl Total {
-    fn binds(&self, now: Timestamp) -> bool {
-        self.bound.is_some_and(|at| now.since(at) <= BINDS_WITHIN)
-    }
 }
 
 impl OthersWaiting {
     /// A pod of another scheduler waits.
-    pub fn waits(&mut self, pod: &Pod) {
-        self.waits_no_more(&pod.uid);
-        let total = self.schedulers.entry(pod.scheduler_name.clone()).or_default();
+    pub fn waits(&mut self, pod: &Pod, now: Timestamp) {
+        // Amounts without a bound would overflow in the sum.
+        let requests = &pod.bounded_requests.as_deref().unwrap_or(&pod.requests).filter;
+        let since = match self.pods.get(&pod.uid) {
+            Some(known) if !known.counts || known.requests == *requests => return,
+            Some(known) => known.since,
+            None => {
+                self.seen.push_back((now, pod.uid.clone()));
+                now
+            }
+        };
+        self.count_no_more(&pod.uid);
+        let total = self.totals.entry(pod.scheduler_name.clone()).or_default();
         total.pods += 1;
-        total.requests.add_assign(&pod.requests.filter);
-        let waiting =
-            Waiting { scheduler: pod.scheduler_name.clone(), requests: pod.requests.filter.clone() };
+        total.requests.add_assign(requests);
+        let waiting = Waiting {
+            scheduler: pod.scheduler_name.clone(),
+            requests: requests.clone(),
+            since,
+            counts: true,
+        };
         self.pods.insert(pod.uid.clone(), waiting);
     }
 
     /// The pod is on a node or gone, or its scheduler has found no node for it.
     pub fn waits_no_more(&mut self, uid: &Uid) {
-        let Some(waiting) = self.pods.remove(uid) else { return };
-        let Some(total) = self.schedulers.get_mut(&waiting.scheduler) else { return };
+        self.count_no_more(uid);
+        self.pods.remove(uid);
+        // Those that are gone stay until their turn comes, unless they are the most.
+        if self.seen.len() > 1_000 + 2 * self.pods.len() {
+            let pods = &self.pods;
+            self.seen.retain(|(since, uid)| pods.get(uid).is_some_and(|waiting| waiting.since == *since));
+        }
+    }
+
+    fn count_no_more(&mut self, uid: &Uid) {
+        let Some(waiting) = self.pods.get_mut(uid).filter(|waiting| waiting.counts) else { return };
+        waiting.counts = false;
+        let Some(total) = self.totals.get_mut(&waiting.scheduler) else { return };
         total.pods -= 1;
         total.requests.sub_assign(&waiting.requests);
-        total.requests.drop_zeros();
-        if total.pods == 0 && total.bound.is_none() {
-            self.schedulers.remove(&waiting.scheduler);
+        if total.pods == 0 {
+            self.totals.remove(&waiting.scheduler);
+        } else if !waiting.requests.scalars.is_empty() {
+            total.requests.drop_zeros();
         }
     }
 
     /// Another scheduler has bound a pod.
     pub fn bound(&mut self, scheduler: &Atom, now: Timestamp) {
-        if let Some(total) = self.schedulers.get_mut(scheduler) {
-            total.bound = Some(now);
-            return;
+        if self.swept.is_none_or(|at| now.since(at) > BINDS_WITHIN) {
+            self.swept = Some(now);
+            self.bound.retain(|_, at| now.since(*at) <= BINDS_WITHIN);
+            while let Some((_, uid)) = self.seen.pop_front_if(|(since, _)| now.since(*since) > COUNTS_FOR) {
+                if self.pods.get(&uid).is_some_and(|waiting| now.since(waiting.since) > COUNTS_FOR) {
+                    self.count_no_more(&uid);
+                }
+            }
         }
-        self.schedulers.retain(|_, total| total.pods > 0 || total.binds(now));
-        self.schedulers.insert(scheduler.clone(), Total { bound: Some(now), ..Total::default() });
+        self.bound.insert(scheduler.clone(), now);
     }
 
     /// Whether a node's share of them, of this many nodes, would leave no room on the node for the pod, which is already counted
     /// there.
     pub fn may_fill(&self, info: &NodeInfo, pod: &Pod, nodes: usize, now: Timestamp) -> bool {
         let nodes = i64::try_from(nodes).unwrap_or(i64::MAX).max(1);
-        let binding: Vec<&Total> =
-            self.schedulers.values().filter(|total| total.pods > 0 && total.binds(now)).collect();
-        if binding.is_empty() {
-            return false;
-        }
         let (more, than) = SHARE;
-        let leaves_none = |asked: i64, used: i64, offered: i64, waiting: i64| {
+        // What the node offers but the pods on it do not use may be less than nothing where a profile ignores the resource.
+        let leaves_none = |asked: i64, used: i64, offered: i64, requested: &dyn Fn(&Total) -> i64| {
+            if asked <= 0 || offered <= 0 {
+                return false;
+            }
+            let binding = self.bound.iter().filter(|(_, at)| now.since(**at) <= BINDS_WITHIN);
+            let totals = binding.filter_map(|(name, _)| self.totals.get(name));
+            let waiting = totals.fold(0_i64, |sum, total| sum.saturating_add(requested(total).max(0)));
             let share = waiting.saturating_mul(more) / than.saturating_mul(nodes);
-            asked > 0 && offered.saturating_sub(used) < share
+            share > 0 && (0..share).contains(&offered.saturating_sub(used))
         };
         let (offered, asked, used) = (&info.node().allocatable, &pod.requests.filter, info.requested());
         let count = i64::try_from(info.pods().len()).unwrap_or(i64::MAX);
-        let pods = binding.iter().map(|total| total.pods).sum();
         let resources = [ResourceKey::Cpu, ResourceKey::Memory, ResourceKey::EphemeralStorage];
         let scalars = asked.scalars.iter().map(|(name, _)| ResourceKey::Scalar(name.clone()));
-        leaves_none(1, count, offered.pods, pods)
+        leaves_none(1, count, offered.pods, &|total| total.pods)
             || resources.into_iter().chain(scalars).any(|key| {
-                let waiting = binding
-                    .iter()
-                    .fold(0_i64, |sum, total| sum.saturating_add(total.requests.get(&key).max(0)));
-                leaves_none(asked.get(&key), used.get(&key), offered.resources.get(&key), waiting)
+                let requested = |total: &Total| total.requests.get(&key);
+                leaves_none(asked.get(&key), used.get(&key), offered.resources.get(&key), &requested)
             })
+    }
+
+    /// How many pods count.
+    pub fn len(&self) -> usize {
+        usize::try_from(self.totals.values().map(|total| total.pods).sum::<i64>()).unwrap_or(0)
     }
 
     /// Checks that the totals agree with the pods.
     pub fn check(&self) -> Result<(), String> {
-        let mut fresh: BTreeMap<&Atom, (i64, Resources)> = BTreeMap::new();
-        for waiting in self.pods.values() {
-            let (pods, requests) = fresh.entry(&waiting.scheduler).or_default();
-            *pods += 1;
-            requests.add_assign(&waiting.requests);
+        let mut fresh: BTreeMap<Atom, Total> = BTreeMap::new();
+        for waiting in self.pods.values().filter(|waiting| waiting.counts) {
+            let total = fresh.entry(waiting.scheduler.clone()).or_default();
+            total.pods += 1;
+            total.requests.add_assign(&waiting.requests);
         }
-        for (name, total) in &self.schedulers {
-            let (pods, requests) = fresh.remove(name).unwrap_or_default();
-            let same = |key: ResourceKey| total.requests.get(&key) == requests.get(&key);
-            let agrees = [ResourceKey::Cpu, ResourceKey::Memory, ResourceKey::EphemeralStorage]
-                .into_iter()
-                .chain(requests.scalars.iter().map(|(name, _)| ResourceKey::Scalar(name.clone())))
-                .all(same);
-            if total.pods != pods || !agrees {
-                return Err(format!("{pods} pods of {name} wait with {requests:?}, but {total:?} is kept"));
-            }
+        // A request of 0 may stand in either.
+        let without_zeros = |totals: &BTreeMap<Atom, Total>| -> BTreeMap<Atom, (i64, Resources)> {
+            let total = |(name, total): (&Atom, &Total)| {
+                let mut requests = total.requests.clone();
+                requests.drop_zeros();
+                (name.clone(), (total.pods, requests))
+            };
+            totals.iter().map(total).collect()
+        };
+        if without_zeros(&fresh) != without_zeros(&self.totals) {
+            return Err(format!("pods of others wait with {fresh:?}, but {:?} is kept", self.totals));
         }
-        match fresh.keys().next() {
-            Some(name) => Err(format!("nothing is kept of the waiting pods of {name}")),
-            None => Ok(()),
+        self.check_counts()
+    }
+
+    /// Checks, at little cost, that no more pods are counted than are known.
+    pub fn check_counts(&self) -> Result<(), String> {
+        let (counted, known) = (self.len(), self.pods.len());
+        if counted <= known && self.totals.values().all(|total| total.pods > 0) {
+            return Ok(());
         }
+        Err(format!("of {known} waiting pods of others, {counted} are counted: {:?}", self.totals))
     }
 }

@@ -4,12 +4,13 @@
 //! decided but not yet bound is not visible at all. If a node has plenty of room, that does no harm.
 //!
 //! If it is nearly full and another party has bound a pod to it within the last second or two, they go first: our pod waits until
-//! it is quiet there or its time is up, and gives way if the room is taken meanwhile. How long it has to be quiet depends on the
+//! it is quiet there or five seconds are over, and gives way if the room is taken meanwhile. How long it has to be quiet depends on the
 //! pod, so that two schedulers that yield to each other do not continue at the same moment. A pod for which room was made on the
 //! node does not wait there, not even if its nomination has ended because an earlier binding was refused.
 //!
 //! A pod waits in the same way if the pods that other schedulers have yet to bind may take the rest of the node (see
-//! [`others_waiting`](super::others_waiting)).
+//! [`others_waiting`](super::others_waiting)), unless something has been written for it before, such as a claim that ties it to the
+//! node.
 //!
 //! Then, if others have bound pods recently on any node, the node's pods are read once more, and our pod gives way if the read
 //! shows that the room is taken. One read serves all pods that were waiting to be bound to the node when it was requested. For
@@ -21,7 +22,8 @@
 //! time.
 
 use super::Scheduler;
-use super::binding::{Event, Held, Room, Stage};
+use super::binding::{Contention, Event, Held, Room, Stage};
+use super::bindings::Binding;
 use crate::port::{Effect, Observation};
 use rustc_hash::FxHasher;
 use secondmate_model::resources::ResourceKey;
@@ -36,8 +38,6 @@ use std::time::Duration;
 const OTHERS_BIND_WITHIN: Duration = Duration::from_secs(10);
 /// It is quiet on a node if no other party has bound a pod to it for this long, plus up to as long again, depending on the pod.
 const QUIET: Duration = Duration::from_secs(1);
-/// No pod waits for longer than this for a node to become quiet.
-const QUIET_AT_MOST: Duration = Duration::from_secs(5);
 /// A pod that waits because of pods that others have yet to bind looks again after this long, plus up to as long again, depending
 /// on the pod.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
@@ -104,27 +104,30 @@ fn jitter(pod: &Pod, of: Duration) -> Duration {
 }
 
 impl Scheduler {
-    /// Whether the room on the node for the pod, which is already counted there, can be relied on.
-    pub(super) fn room(&self, pod: &Pod, node: &Atom, now: Timestamp) -> Room {
+    /// Whether the room on the node for the pod of the binding, which is already counted there, can be relied on.
+    pub(super) fn room(&self, binding: &Binding, now: Timestamp) -> Room {
+        let (pod, node) = (&binding.pod, &binding.node);
         let Some(info) = self.cache.node_info(node).filter(|_| self.reads.others_bind(now)) else {
             return Room::Enough;
         };
         let is_nearly_full = is_nearly_full_for(info, pod);
         let otherwise = if is_nearly_full { Room::Scarce } else { Room::Enough };
-        let at_most = self.config.yield_last_room;
+        let at_most = self.config.yield_last_room.saturating_sub(binding.yielded);
         let is_promised =
             || pod.nominated_node_name.as_ref() == Some(node) || self.loops.made_room_on(node, &pod.uid);
         if at_most.is_zero() || is_promised() {
             return otherwise;
         }
-        if self.others_waiting.may_fill(info, pod, self.cache.size().nodes, now) {
+        let nodes = self.cache.size().nodes;
+        if !binding.has_written && self.others_waiting.may_fill(info, pod, nodes, now) {
             let bindings = u32::try_from(self.bindings.len()).unwrap_or(u32::MAX);
             let pause = LOOK_AGAIN.max(PAUSE_PER_BINDING.saturating_mul(bindings));
-            return Room::Contended { look_at: now + pause + jitter(pod, pause), at_most };
+            let look_at = now + pause + jitter(pod, pause);
+            return Room::Contended { why: Contention::InQueues, look_at, at_most };
         }
         match self.reads.quiet_at(node, pod) {
-            Some(quiet_at) if is_nearly_full && quiet_at > now => {
-                Room::Contended { look_at: quiet_at, at_most: at_most.min(QUIET_AT_MOST) }
+            Some(look_at) if is_nearly_full && look_at > now => {
+                Room::Contended { why: Contention::OnTheNode, look_at, at_most }
             }
             _ => otherwise,
         }

@@ -64,6 +64,8 @@ impl Scheduler {
             attempts: entry.map_or(1, |e| e.queued.attempts),
             first_active: entry.and_then(|e| e.first_active).unwrap_or(now),
             flushed: entry.is_some_and(|e| e.flushed),
+            yielded: entry.map_or(Duration::ZERO, |e| e.yielded),
+            has_written: false,
             looks_failed: 0,
         });
         self.drive(binding, binding::start(plugins, now), now);

@@ -22,8 +22,8 @@ pub struct SchedulerConfig {
     pub break_preemption_loops: bool,
     /// Whether the pods of a nearly full node are read before a pod is bound there while others bind pods too.
     pub read_before_bind: bool,
-    /// Maximum time that a pod waits for the last room of a node to which others are binding pods before it is bound there. 0
-    /// disables waiting.
+    /// Maximum time that a pod waits, in all attempts, before it is bound to a node that others may be about to fill. 0 disables
+    /// waiting.
     pub yield_last_room: Duration,
 }
 

@@ -181,14 +181,14 @@ fn beside_a_queue(longest: Duration) -> Cluster {
     for number in 0..50 {
         cluster.waiting_elsewhere(&format!("w{number} cpu=100m scheduler=other"));
     }
-    cluster.assigned("f cpu=100m node=n0 scheduler=other");
+    cluster.assigned("f cpu=100m node=n0 scheduler=other scheduled");
     cluster
 }
 
 /// Lets the other scheduler bind these, each to the next node.
 fn others_bind(cluster: &mut Cluster, pods: std::ops::Range<usize>) {
     for number in pods {
-        cluster.assigned(&format!("w{number} cpu=100m node=n{} scheduler=other", number % 10));
+        cluster.assigned(&format!("w{number} cpu=100m node=n{} scheduler=other scheduled", number % 10));
     }
 }
 
@@ -223,17 +223,7 @@ fn it_waits_for_them_no_longer_than_is_configured_and_not_at_all_if_that_is_disa
     cluster.pending("p cpu=300m");
     assert!(cluster.step().starts_with("p -> n"));
     let began = cluster.now;
-    let mut bound = Vec::new();
-    for number in 0.. {
-        // Others go on binding, and others' pods go on coming.
-        cluster.assigned(&format!("more{number} cpu=1m node=n9 scheduler=other"));
-        cluster.all_effects();
-        next(&mut cluster);
-        bound = cluster.all_effects();
-        if !bound.is_empty() {
-            break;
-        }
-    }
+    let bound = until_it_goes_on(&mut cluster);
     assert_eq!(bound[0], "observed Yielded time_is_up");
     assert_eq!(cluster.now.since(began), Duration::from_secs(20));
 
@@ -243,23 +233,66 @@ fn it_waits_for_them_no_longer_than_is_configured_and_not_at_all_if_that_is_disa
     assert_eq!(cluster.effects().len(), 1);
 }
 
+/// The other scheduler goes on binding pods to n9, and more come; what our pod does when it goes on.
+fn until_it_goes_on(cluster: &mut Cluster) -> Vec<String> {
+    for number in 0..1_000 {
+        cluster.assigned(&format!("b{number} cpu=1m node=n9 scheduler=other scheduled"));
+        cluster.waiting_elsewhere(&format!("more{number} cpu=1m scheduler=other"));
+        cluster.all_effects();
+        next(cluster);
+        let effects = cluster.all_effects();
+        if !effects.is_empty() {
+            return effects;
+        }
+    }
+    panic!("it waits for ever");
+}
+
+#[test]
+fn what_it_has_waited_in_earlier_attempts_counts() {
+    let mut cluster = Cluster::beside_others(false, Duration::from_secs(20));
+    cluster.node("n1 cpu=1");
+    cluster.node("n9 cpu=100m");
+    cluster.waiting_elsewhere("w cpu=900m scheduler=other");
+    cluster.assigned("f cpu=1m node=n9 scheduler=other scheduled");
+    cluster.pending("p cpu=800m");
+    assert_eq!(cluster.step(), "p -> n1");
+    for number in 0..12 {
+        cluster.wait(1.0);
+        cluster.assigned(&format!("f{number} cpu=1m node=n9 scheduler=other scheduled"));
+        assert_eq!((cluster.step().as_str(), cluster.effects()), ("-", Vec::new()));
+    }
+    cluster.assigned("taken cpu=500m node=n1 scheduler=other scheduled");
+    assert!(cluster.all_effects().contains(&"observed Yielded room_taken".to_owned()));
+    cluster.wait(10.0);
+    cluster.node("n2 cpu=1");
+    cluster.assigned("g cpu=1m node=n9 scheduler=other scheduled");
+    cluster.waiting_elsewhere("more cpu=900m scheduler=other");
+    assert_eq!(cluster.step(), "p -> n2");
+    let began = cluster.now;
+    assert_eq!(until_it_goes_on(&mut cluster), ["observed Yielded time_is_up", "bind p to n2"]);
+    assert_eq!(cluster.now.since(began), Duration::from_secs(8));
+}
+
 #[test]
 fn a_scheduler_that_binds_no_pods_is_not_waited_for() {
     let mut cluster = beside_a_queue(LONGEST);
     cluster.wait(2.1);
+    // Created on its node, not bound.
+    cluster.assigned("static cpu=1m node=n1 scheduler=other");
     cluster.pending("p cpu=300m");
     assert!(cluster.step().starts_with("p -> n"));
     assert_eq!(cluster.effects().len(), 1, "it has bound nothing for two seconds");
 }
 
 #[test]
-fn pods_that_are_bound_gone_or_fit_nowhere_are_not_waited_for() {
+fn pods_that_are_bound_or_gone_are_not_waited_for() {
     for ends in ["bound", "gone"] {
         let mut cluster = beside_a_queue(LONGEST);
         for number in 0..50 {
             let name = format!("w{number}");
             match ends {
-                "bound" => cluster.assigned(&format!("{name} cpu=1m node=n1 scheduler=other")),
+                "bound" => cluster.assigned(&format!("{name} cpu=1m node=n1 scheduler=other scheduled")),
                 _ => cluster.gone(PodWatch::ForeignWaiting, &name),
             }
         }
@@ -273,13 +306,87 @@ fn pods_that_are_bound_gone_or_fit_nowhere_are_not_waited_for() {
 }
 
 #[test]
-fn waiting_pods_of_our_own_and_room_enough_are_no_reason_to_wait() {
+fn pods_of_which_their_scheduler_says_nothing_are_not_waited_for_forever() {
+    for (minutes, waits) in [(4, true), (6, false)] {
+        let mut cluster = beside_a_queue(LONGEST);
+        cluster.wait(f64::from(minutes) * 60.0);
+        // A change of the pod does not renew that.
+        cluster.waiting_elsewhere("w0 cpu=200m scheduler=other");
+        cluster.assigned("b cpu=1m node=n9 scheduler=other scheduled");
+        cluster.waiting_elsewhere("w1 cpu=200m scheduler=other");
+        cluster.pending("p cpu=300m");
+        assert!(cluster.step().starts_with("p -> n"));
+        assert_eq!(cluster.effects().is_empty(), waits, "{minutes}");
+    }
+}
+
+#[test]
+fn what_the_node_does_not_offer_or_the_others_do_not_request_is_no_reason_to_wait() {
+    let mut cluster = beside_a_queue(LONGEST);
+    for number in 0..10 {
+        cluster.node(&format!("n{number} cpu=10 gpu=1"));
+    }
+    cluster.pending("p cpu=100m gpu=1");
+    assert!(cluster.step().starts_with("p -> n"));
+    assert_eq!(cluster.effects().len(), 1);
+}
+
+#[test]
+fn scalar_resources_of_waiting_pods_count() {
+    let mut cluster = Cluster::beside_others(false, LONGEST);
+    cluster.node("n1 cpu=10 gpu=4");
+    cluster.node("n2 cpu=1");
+    cluster.waiting_elsewhere("w cpu=100m gpu=2 scheduler=other");
+    cluster.assigned("f cpu=100m node=n2 scheduler=other scheduled");
+    cluster.pending("p cpu=100m gpu=4");
+    assert_eq!(cluster.step(), "p -> n1");
+    assert_eq!(cluster.effects(), Vec::<String>::new());
+    // It turns out to request none.
+    cluster.waiting_elsewhere("w cpu=100m scheduler=other");
+    next(&mut cluster);
+    assert_eq!(cluster.effects(), ["bind p to n1"]);
+}
+
+#[test]
+fn a_pod_for_which_room_was_made_does_not_wait_for_waiting_pods() {
+    let mut cluster = beside_a_queue(LONGEST);
+    cluster.pending("p cpu=900m nominated=n1");
+    assert_eq!(cluster.step(), "p -> n1");
+    assert_eq!(cluster.effects(), ["bind p to n1"]);
+}
+
+#[test]
+fn waiting_pods_of_our_own_are_no_reason_to_wait() {
     let mut cluster = Cluster::beside_others(false, LONGEST);
     cluster.node("n1 cpu=1");
-    cluster.assigned("f cpu=100m node=n1 scheduler=other");
-    cluster.waiting_elsewhere("mine cpu=900m");
+    cluster.assigned("f cpu=100m node=n1 scheduler=other scheduled");
     cluster.waiting_elsewhere("theirs cpu=100m scheduler=other");
     cluster.pending("p cpu=300m");
     assert_eq!(cluster.step(), "p -> n1");
     assert_eq!(cluster.effects(), ["bind p to n1"]);
+    cluster.waiting_elsewhere("mine cpu=900m");
+    assert_eq!(cluster.core.sizes().others_waiting, 1);
+}
+
+#[test]
+fn while_many_wait_those_that_go_on_do_not_wait_for_the_looks_of_the_others() {
+    let mut cluster = Cluster::beside_others(false, Duration::from_secs(60));
+    for number in 0..100 {
+        cluster.node(&format!("n{number} cpu=1"));
+        cluster.waiting_elsewhere(&format!("w{number} cpu=200m scheduler=other"));
+    }
+    cluster.assigned("f cpu=1m node=n0 scheduler=other scheduled");
+    for number in 0..100 {
+        cluster.pending(&format!("p{number} cpu=800m"));
+        assert!(cluster.step().contains(" -> n"));
+    }
+    assert_eq!(cluster.effects(), Vec::<String>::new());
+    // All are due to look.
+    cluster.wait(0.6);
+    cluster.step();
+    let due = |cluster: &Cluster| cluster.core.next_wakeup().is_some_and(|at| at <= cluster.now);
+    assert!(due(&cluster), "some are left to the next step");
+    cluster.step();
+    assert!(!due(&cluster), "a step looks at many");
+    assert_eq!(cluster.effects(), Vec::<String>::new());
 }

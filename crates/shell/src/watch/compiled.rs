@@ -21,7 +21,7 @@ pub(crate) enum Compiled {
     Pod(PodWatch, Arc<Pod>),
     Node(Arc<Node>),
     Object(Box<Object>),
-    /// A pod that does not matter: a waiting pod of another scheduler.
+    /// A pod that does not matter: one of another scheduler that is not on its way to a node.
     Nothing,
 }
 

@@ -94,7 +94,7 @@ impl Truth {
         let budgets = self.budgets.values().map(|stored| Input::Object(stored.compiled.clone()));
         let mut inputs: Vec<Input> = nodes.chain(budgets).collect();
         // Assigned pods before pending ones, or a new scheduler would consider room free that is not.
-        for at in [1, 2, 0] {
+        for at in [1, 2, 3, 0] {
             inputs.extend(self.list(at));
         }
         inputs
@@ -273,6 +273,8 @@ impl World {
         self.change(name, |pod| {
             pod.node_name = Some(Atom::new(node));
             pod.nominated_node_name = None;
+            pod.scheduled_condition =
+                Some(Box::new(PodCondition { status: "True".into(), reason: "".into(), message: "".into() }));
         });
         if self.options.living {
             self.kubelet_admits(name, node);

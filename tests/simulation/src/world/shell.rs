@@ -118,6 +118,9 @@ impl World {
                 Effect::Observed(Observation::PreemptionPutOff { .. }) => {
                     self.counts.add("preemptions put off", 1);
                 }
+                Effect::Observed(Observation::Yielded { .. }) => {
+                    self.counts.add("waits for the last room", 1);
+                }
                 Effect::Event(_) | Effect::Observed(_) => {}
                 // The status writer preserves the order of a pod's changes.
                 Effect::PatchStatus { .. } => self.carry_out(effect),

@@ -1,8 +1,8 @@
 //! Questions that the scheduler answers at once, on the way to sending a binding.
 
 use super::{
-    Action, Actions, BindCall, Cause, Held, Next, Sent, Stage, Step, Times, ask_room, give_up,
-    pre_bind_failed, rest, yielded,
+    Action, Actions, BindCall, Cause, Held, Next, Observation, Sent, Stage, Step, Times, ask_room, give_up,
+    pre_bind_failed, rest,
 };
 use secondmate_cycle::probe::Point;
 use secondmate_framework::{ApiWrite, Code, Status};
@@ -38,8 +38,8 @@ pub(in crate::scheduler) struct AskRoom {
 pub(in crate::scheduler) enum Before {
     /// Nothing.
     Nothing,
-    /// The pod has waited since then for others to finish on the node.
-    Yielded { since: Timestamp },
+    /// The pod has waited for others.
+    Yielded(Wait),
     /// The node's pods have been read, or the read failed.
     Read,
 }
@@ -51,9 +51,43 @@ pub(in crate::scheduler) enum Room {
     Enough,
     /// It has, but so little is left that it may have been taken by pods that others have bound and the watch has not shown yet.
     Scarce,
-    /// As scarce, and others are binding pods to this node, or may be about to: it is to be looked at again at this time, as long as
-    /// the pod has not waited for longer than this.
-    Contended { look_at: Timestamp, at_most: Duration },
+    /// Others may be about to take it: it is to be looked at again at this time, as long as the pod has not waited for longer than
+    /// this.
+    Contended { why: Contention, look_at: Timestamp, at_most: Duration },
+}
+
+/// Why others may be about to take the room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::scheduler) enum Contention {
+    /// They have just bound a pod to this node, and little room is left.
+    OnTheNode,
+    /// They have yet to bind so many pods that these may take the rest of the node.
+    InQueues,
+}
+
+impl Contention {
+    /// No pod waits for longer than this at a time for the one reason.
+    fn at_most(self) -> Duration {
+        match self {
+            Self::OnTheNode => Duration::from_secs(5),
+            Self::InQueues => Duration::MAX,
+        }
+    }
+}
+
+/// A pod that waits for others, or has waited for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::scheduler) struct Wait {
+    pub since: Timestamp,
+    /// Why it has waited last, and since when for this reason.
+    pub why: Contention,
+    pub why_since: Timestamp,
+}
+
+impl Wait {
+    pub(super) fn ended(self, now: Timestamp, result: &'static str) -> Action {
+        Action::Observe(Observation::Yielded { waited: now.since(self.since), result })
+    }
 }
 
 /// Asks who binds the pod.
@@ -113,22 +147,28 @@ impl AskRoom {
     /// the node or the time for that is up, and after its pods have been read; each happens once.
     pub fn answered(self, room: Result<Room, Status>, times: &Times) -> Step {
         let now = times.now;
-        let since = if let Before::Yielded { since } = self.before { since } else { now };
-        if let Ok(Room::Contended { look_at, at_most }) = room
+        if let Ok(Room::Contended { why, look_at, at_most }) = room
             && self.before != Before::Read
-            && now < since + at_most
         {
-            let look_at = look_at.min(since + at_most);
-            return rest(Stage::Held(Held::Yielding { by: self.by, since, look_at }));
+            let wait = match self.before {
+                Before::Yielded(wait) if wait.why == why => wait,
+                Before::Yielded(wait) => Wait { why, why_since: now, ..wait },
+                Before::Nothing | Before::Read => Wait { since: now, why, why_since: now },
+            };
+            let until = (wait.since + at_most).min(wait.why_since + why.at_most().min(at_most));
+            if now < until {
+                let look_at = look_at.min(until);
+                return rest(Stage::Held(Held::Yielding { by: self.by, wait, look_at }));
+            }
         }
         let mut actions = Actions::new();
-        if let Before::Yielded { since } = self.before {
+        if let Before::Yielded(wait) = self.before {
             let result = match room {
                 Ok(Room::Enough | Room::Scarce) => "quiet",
                 Ok(Room::Contended { .. }) => "time_is_up",
                 Err(_) => "room_taken",
             };
-            actions.push(yielded(since, now, result));
+            actions.push(wait.ended(now, result));
         }
         match room {
             Ok(Room::Scarce | Room::Contended { .. }) if times.reads && self.before != Before::Read => {

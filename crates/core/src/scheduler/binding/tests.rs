@@ -15,7 +15,17 @@ const TIMES: Times = Times {
 };
 
 /// How long a pod waits at most for others.
-const AT_MOST: Duration = Duration::from_secs(5);
+const AT_MOST: Duration = Duration::from_secs(30);
+
+/// It has waited since then, for the node to become quiet.
+fn waits_since(since: i64) -> Wait {
+    Wait { since: at(since), why: Contention::OnTheNode, why_since: at(since) }
+}
+
+/// Others are binding pods to the node until then.
+fn contended(look_at: Timestamp) -> Room {
+    Room::Contended { why: Contention::OnTheNode, look_at, at_most: AT_MOST }
+}
 
 fn at(secs: i64) -> Timestamp {
     Timestamp::from_secs(secs)
@@ -57,8 +67,8 @@ fn stages() -> Vec<Stage> {
         Stage::Held(Held::Writing { plugin: 1 }),
         Stage::Held(Held::Waiting { plugin: 1, deadline: at(120) }),
         Stage::Held(Held::Waiting { plugin: 1, deadline: at(100) }),
-        Stage::Held(Held::Yielding { by: Binders::All, since: at(98), look_at: at(100) }),
-        Stage::Held(Held::Yielding { by: Binders::All, since: at(98), look_at: at(101) }),
+        Stage::Held(Held::Yielding { by: Binders::All, wait: waits_since(98), look_at: at(100) }),
+        Stage::Held(Held::Yielding { by: Binders::All, wait: waits_since(98), look_at: at(101) }),
         Stage::Held(Held::Reading { by: Binders::All, since: at(100) }),
         Stage::TakenBack(None),
         Stage::TakenBack(Some(Cause::Told(Status::error("no room")))),
@@ -132,15 +142,17 @@ fn answers() -> Vec<(String, Step)> {
     for (by, before) in [
         (Binders::All, Before::Nothing),
         (Binders::Plugins, Before::Nothing),
-        (Binders::All, Before::Yielded { since: at(98) }),
-        (Binders::All, Before::Yielded { since: at(95) }),
+        (Binders::All, Before::Yielded(waits_since(98))),
+        (Binders::All, Before::Yielded(waits_since(95))),
+        (Binders::All, Before::Yielded(Wait { why: Contention::InQueues, ..waits_since(94) })),
         (Binders::All, Before::Read),
     ] {
         for room in rooms() {
             let name = match before {
                 Before::Nothing => "Room",
-                Before::Yielded { since } if since + AT_MOST > TIMES.now => "Room (yielding)",
-                Before::Yielded { .. } => "Room (yielded long enough)",
+                Before::Yielded(Wait { why: Contention::InQueues, .. }) => "Room (yielded for queues)",
+                Before::Yielded(wait) if wait.since == at(98) => "Room (yielding)",
+                Before::Yielded(_) => "Room (yielded long enough)",
                 Before::Read => "Room (read)",
             };
             let name = format!("{name} for {by:?} + {}", text(&room));
@@ -150,7 +162,9 @@ fn answers() -> Vec<(String, Step)> {
     for room in rooms() {
         let times = Times { reads: false, ..TIMES };
         let room = match room {
-            Ok(Room::Contended { look_at, .. }) => Ok(Room::Contended { look_at, at_most: Duration::ZERO }),
+            Ok(Room::Contended { why, look_at, .. }) => {
+                Ok(Room::Contended { why, look_at, at_most: Duration::ZERO })
+            }
             other => other,
         };
         let name = format!("Room, neither yielding nor reading, + {}", text(&room));
@@ -169,8 +183,7 @@ fn answers() -> Vec<(String, Step)> {
 }
 
 fn rooms() -> [Result<Room, Status>; 4] {
-    let contended = Room::Contended { look_at: at(101), at_most: AT_MOST };
-    [Ok(Room::Enough), Ok(Room::Scarce), Ok(contended), Err(Status::error("no room"))]
+    [Ok(Room::Enough), Ok(Room::Scarce), Ok(contended(at(101))), Err(Status::error("no room"))]
 }
 
 /// A value as `Debug` prints it, but shortened where that helps the reader.
@@ -357,9 +370,7 @@ fn follow(step: Step, mut books: Books, seen: &mut BTreeSet<(String, Books)>, ov
         }
         Next::Ask(Ask::Room(ask)) => {
             // Includes one that is quiet at once, so that the path continues at this very time.
-            for room in
-                rooms().into_iter().chain([Ok(Room::Contended { look_at: TIMES.now, at_most: AT_MOST })])
-            {
+            for room in rooms().into_iter().chain([Ok(contended(TIMES.now))]) {
                 follow(ask.clone().answered(room, &TIMES), books.clone(), seen, over);
             }
         }
