@@ -18,8 +18,8 @@ pub enum PodWatch {
     Assigned,
     /// Pods of other schedulers that are nominated to a node and not yet bound.
     ForeignNominated,
-    /// Pods of other schedulers that have no node and are nominated to none, and that no scheduler has found unschedulable: they
-    /// may have been assigned to a node that nobody else knows yet.
+    /// Pods of other schedulers that have no node, count for no nomination, and have not been found unschedulable: they may have been
+    /// assigned to a node that nobody else knows yet.
     ForeignWaiting,
 }
 
@@ -349,7 +349,8 @@ pub enum Observation {
     Yielded {
         /// How long it waited.
         waited: Duration,
-        /// `quiet` (that is over), `time_is_up` (it is not, and the pod is bound all the same) or `room_taken`.
+        /// `quiet` (that is over), `time_is_up` (it is not, and the pod is bound all the same), `room_taken`, or `preempted` (by a pod
+        /// of ours).
         result: &'static str,
     },
     /// When the pod was about to be bound, its node had changed in a way that would make its kubelet reject the pod, or had left

@@ -111,6 +111,8 @@ pub struct Entry {
     pub flushed_at: Option<Timestamp>,
     /// How long it has waited for other schedulers before it was bound, in all attempts.
     pub yielded: Duration,
+    /// Whether a PreBind plugin has written something for it, in any attempt.
+    pub has_written: bool,
     /// Where it is.
     pub place: Place,
     ticket: u64,
@@ -352,6 +354,7 @@ impl Queue {
             flushed: false,
             flushed_at: None,
             yielded: Duration::ZERO,
+            has_written: false,
             place,
             ticket: self.new_ticket(),
             likeness: Likeness::default(),
@@ -498,10 +501,10 @@ impl Queue {
         self.in_flight.done(uid);
     }
 
-    /// A pod in flight has waited for others, so long in all attempts.
-    pub fn has_yielded(&mut self, uid: &Uid, yielded: Duration) {
+    /// What a later attempt of a pod in flight has to know: how long it has waited for others, and whether anything was written.
+    pub fn remember(&mut self, uid: &Uid, yielded: Duration, has_written: bool) {
         if let Some(entry) = self.entries.get_mut(uid) {
-            entry.yielded = yielded;
+            (entry.yielded, entry.has_written) = (yielded, has_written);
         }
     }
 

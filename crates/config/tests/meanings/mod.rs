@@ -162,13 +162,13 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     (
         "readBeforeBind",
-        "Whether the pods of a nearly full node are read from the API server before a pod is bound there, if other schedulers have bound pods \
-         within ten seconds",
+        "Whether the pods of a node that is nearly full, or that other schedulers may be about to fill, are read from the API server before a \
+         pod is bound there, if other schedulers have bound pods within ten seconds",
     ),
     (
         "yieldLastRoom",
         "How long a pod waits at most, in all attempts, before it is bound to a node that other schedulers may be about to fill: they have just \
-         bound a pod there and it is nearly full, or its share of the pods that they have yet to bind would leave no room. It is bound, or gives \
+         bound a pod there and it is nearly full, or the node's share of the pods that they have yet to bind would leave no room. It is bound, or gives \
          way, once that is over. 0s: it does not wait. A pod for which pods were evicted from the node does not wait there",
     ),
     (

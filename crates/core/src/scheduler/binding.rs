@@ -262,7 +262,14 @@ impl Held {
             }
             (held @ (Self::Yielding { .. } | Self::Reading { .. }), Event::Preempted(by)) => {
                 let status = Status::error("waiting for the last room of the node: preempted").by(&by);
-                held.take_back(Some(Cause::Told(status)))
+                let ended = if let Self::Yielding { wait, .. } = held {
+                    Some(wait.ended(now, "preempted"))
+                } else {
+                    None
+                };
+                let (next, mut actions) = held.take_back(Some(Cause::Told(status)));
+                actions.extend(ended);
+                (next, actions)
             }
             (held @ (Self::Writing { plugin } | Self::Waiting { plugin, .. }), Event::Preempted(by)) => {
                 let status = Status::error(format!("preempted by {by}"));

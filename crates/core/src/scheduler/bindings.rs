@@ -38,7 +38,7 @@ pub(super) struct Binding {
     pub looks_failed: u32,
     /// See [`crate::queue::Entry::yielded`].
     pub yielded: Duration,
-    /// Whether a PreBind plugin has written something for the pod.
+    /// See [`crate::queue::Entry::has_written`].
     pub has_written: bool,
 }
 

@@ -107,13 +107,14 @@ impl Scheduler {
             Action::Observe(observation) => {
                 if let Observation::Yielded { waited, .. } = observation {
                     binding.yielded += waited;
-                    self.queue.has_yielded(&binding.pod.uid, binding.yielded);
+                    self.queue.remember(&binding.pod.uid, binding.yielded, binding.has_written);
                 }
                 self.effects.push(Effect::Observed(observation));
             }
             Action::StopEvents => self.queue.done(&binding.pod.uid),
             Action::Write(writes) => {
                 binding.has_written = true;
+                self.queue.remember(&binding.pod.uid, binding.yielded, true);
                 self.effects.push(Effect::Write { pod: binding.pod.uid.clone(), writes });
             }
             Action::Send(call) => {

@@ -379,6 +379,7 @@ impl Scheduler {
     }
 
     fn node(&mut self, node: Arc<Node>, now: Timestamp) {
+        self.others_waiting.node_offers(&node.allocatable.resources, now);
         let new = Some(EventObject::Node(Arc::clone(&node)));
         match self.cache.set_node(Arc::clone(&node)) {
             None => {

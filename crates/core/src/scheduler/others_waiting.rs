@@ -5,9 +5,11 @@
 //! already have been assigned to any node, and as long as it binds pods, each node is expected to get its share of them. A pod of
 //! ours for which that would leave no room waits until fewer of them are waiting.
 //!
-//! Only a scheduler that has just bound a pod counts: one that does not bind is not about to fill a node. That also ends the wait
-//! of two schedulers that would otherwise wait for each other. A pod that has waited for a long time, and of which its scheduler
-//! says nothing, does not count either.
+//! Only schedulers that bind pods count: one that does not is not about to fill a node. If none has bound any for two seconds,
+//! nobody waits any longer. Nor do pods count that no node could take, or that have waited for so long that their scheduler seems to
+//! have left them.
+//!
+//! A node's share is that of all nodes, in whole units: if the pods of the others can only run on a few, it is too low.
 
 use rustc_hash::FxHashMap;
 use secondmate_model::resources::{ResourceKey, Resources};
@@ -15,12 +17,17 @@ use secondmate_model::{Atom, NodeInfo, Pod, Timestamp, Uid};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// A scheduler that has bound no pod for so long is not binding any.
-const BINDS_WITHIN: Duration = Duration::from_secs(2);
+/// If no other scheduler has bound a pod for so long, none is binding any.
+const ANYONE_BINDS_WITHIN: Duration = Duration::from_secs(2);
+/// A scheduler that has bound no pod for so long is not binding any, even if others are. One with several names may have been busy
+/// with pods of another name.
+const BINDS_WITHIN: Duration = Duration::from_secs(10);
 /// A node may get half as much again as its share, as schedulers do not fill nodes evenly.
 const SHARE: (i64, i64) = (3, 2);
 /// A pod counts for so long after it was first seen. At fifty a second, 15,000 pods are bound in this time.
 const COUNTS_FOR: Duration = Duration::from_secs(300);
+/// Maximum number of pods that stop counting for that reason with one input.
+const AGED_AT_ONCE: usize = 64;
 
 /// The waiting pods of other schedulers that may have been assigned to a node.
 #[derive(Debug, Default)]
@@ -34,6 +41,10 @@ pub(super) struct OthersWaiting {
     bound: BTreeMap<Atom, Timestamp>,
     /// When old entries were last removed.
     swept: Option<Timestamp>,
+    /// When any of them last bound a pod.
+    last_bound: Option<Timestamp>,
+    /// The most that any node has offered, of each resource.
+    largest: Resources,
 }
 
 #[derive(Debug)]
@@ -51,13 +62,21 @@ struct Total {
     requests: Resources,
 }
 
+/// Whether the one is nowhere more than the other.
+fn fits(requests: &Resources, offered: &Resources) -> bool {
+    requests.milli_cpu <= offered.milli_cpu
+        && requests.memory <= offered.memory
+        && requests.ephemeral_storage <= offered.ephemeral_storage
+        && requests.scalars.iter().all(|(name, amount)| *amount <= offered.scalar(name).unwrap_or(0))
+}
+
 impl OthersWaiting {
     /// A pod of another scheduler waits.
     pub fn waits(&mut self, pod: &Pod, now: Timestamp) {
-        // Amounts without a bound would overflow in the sum.
+        // Amounts without a bound could overflow in the sum.
         let requests = &pod.bounded_requests.as_deref().unwrap_or(&pod.requests).filter;
         let since = match self.pods.get(&pod.uid) {
-            Some(known) if !known.counts || known.requests == *requests => return,
+            Some(known) if known.requests == *requests => return,
             Some(known) => known.since,
             None => {
                 self.seen.push_back((now, pod.uid.clone()));
@@ -65,16 +84,39 @@ impl OthersWaiting {
             }
         };
         self.count_no_more(&pod.uid);
-        let total = self.totals.entry(pod.scheduler_name.clone()).or_default();
-        total.pods += 1;
-        total.requests.add_assign(requests);
         let waiting = Waiting {
             scheduler: pod.scheduler_name.clone(),
             requests: requests.clone(),
             since,
-            counts: true,
+            counts: false,
         };
         self.pods.insert(pod.uid.clone(), waiting);
+        self.count(&pod.uid, now);
+    }
+
+    fn count(&mut self, uid: &Uid, now: Timestamp) {
+        let Some(waiting) = self.pods.get_mut(uid).filter(|waiting| !waiting.counts) else { return };
+        if now.since(waiting.since) > COUNTS_FOR || !fits(&waiting.requests, &self.largest) {
+            return;
+        }
+        waiting.counts = true;
+        let total = self.totals.entry(waiting.scheduler.clone()).or_default();
+        total.pods += 1;
+        total.requests.add_assign(&waiting.requests);
+    }
+
+    /// A node offers this: pods count that did not fit on any node before.
+    pub fn node_offers(&mut self, offered: &Resources, now: Timestamp) {
+        if fits(offered, &self.largest) {
+            return;
+        }
+        self.largest.set_max(offered);
+        let mut left_out: Vec<Uid> =
+            self.pods.iter().filter(|(_, waiting)| !waiting.counts).map(|(uid, _)| uid.clone()).collect();
+        left_out.sort_unstable();
+        for uid in left_out {
+            self.count(&uid, now);
+        }
     }
 
     /// The pod is on a node or gone, or its scheduler has found no node for it.
@@ -103,16 +145,24 @@ impl OthersWaiting {
 
     /// Another scheduler has bound a pod.
     pub fn bound(&mut self, scheduler: &Atom, now: Timestamp) {
+        self.last_bound = Some(now);
         if self.swept.is_none_or(|at| now.since(at) > BINDS_WITHIN) {
             self.swept = Some(now);
             self.bound.retain(|_, at| now.since(*at) <= BINDS_WITHIN);
-            while let Some((_, uid)) = self.seen.pop_front_if(|(since, _)| now.since(*since) > COUNTS_FOR) {
-                if self.pods.get(&uid).is_some_and(|waiting| now.since(waiting.since) > COUNTS_FOR) {
-                    self.count_no_more(&uid);
-                }
+        }
+        for _ in 0..AGED_AT_ONCE {
+            let is_old = |(since, _): &mut (Timestamp, Uid)| now.since(*since) > COUNTS_FOR;
+            let Some((_, uid)) = self.seen.pop_front_if(is_old) else { break };
+            if self.pods.get(&uid).is_some_and(|waiting| now.since(waiting.since) > COUNTS_FOR) {
+                self.count_no_more(&uid);
             }
         }
         self.bound.insert(scheduler.clone(), now);
+    }
+
+    /// Whether another scheduler has bound a pod just now.
+    pub fn anyone_binds(&self, now: Timestamp) -> bool {
+        self.last_bound.is_some_and(|at| now.since(at) <= ANYONE_BINDS_WITHIN)
     }
 
     /// Whether a node's share of them, of this many nodes, would leave no room on the node for the pod, which is already counted

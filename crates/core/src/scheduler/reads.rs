@@ -111,25 +111,33 @@ impl Scheduler {
             return Room::Enough;
         };
         let is_nearly_full = is_nearly_full_for(info, pod);
-        let otherwise = if is_nearly_full { Room::Scarce } else { Room::Enough };
-        let at_most = self.config.yield_last_room.saturating_sub(binding.yielded);
+        let at_most = self.config.yield_last_room;
+        // Two schedulers that wait for each other do not continue at the same moment.
+        let left = at_most.saturating_sub(jitter(pod, at_most / 8)).saturating_sub(binding.yielded);
         let is_promised =
             || pod.nominated_node_name.as_ref() == Some(node) || self.loops.made_room_on(node, &pod.uid);
-        if at_most.is_zero() || is_promised() {
-            return otherwise;
-        }
         let nodes = self.cache.size().nodes;
-        if !binding.has_written && self.others_waiting.may_fill(info, pod, nodes, now) {
+        let may_be_filled = !at_most.is_zero()
+            && !binding.has_written
+            && self.others_waiting.may_fill(info, pod, nodes, now)
+            && !is_promised();
+        if !is_nearly_full && !may_be_filled {
+            return Room::Enough;
+        }
+        if left.is_zero() {
+            return Room::Scarce;
+        }
+        if may_be_filled && self.others_waiting.anyone_binds(now) {
             let bindings = u32::try_from(self.bindings.len()).unwrap_or(u32::MAX);
             let pause = LOOK_AGAIN.max(PAUSE_PER_BINDING.saturating_mul(bindings));
             let look_at = now + pause + jitter(pod, pause);
-            return Room::Contended { why: Contention::InQueues, look_at, at_most };
+            return Room::Contended { why: Contention::InQueues, look_at, at_most: left };
         }
         match self.reads.quiet_at(node, pod) {
-            Some(look_at) if is_nearly_full && look_at > now => {
-                Room::Contended { why: Contention::OnTheNode, look_at, at_most }
+            Some(look_at) if is_nearly_full && look_at > now && !is_promised() => {
+                Room::Contended { why: Contention::OnTheNode, look_at, at_most: left }
             }
-            _ => otherwise,
+            _ => Room::Scarce,
         }
     }
 

@@ -65,7 +65,7 @@ impl Scheduler {
             first_active: entry.and_then(|e| e.first_active).unwrap_or(now),
             flushed: entry.is_some_and(|e| e.flushed),
             yielded: entry.map_or(Duration::ZERO, |e| e.yielded),
-            has_written: false,
+            has_written: entry.is_some_and(|e| e.has_written),
             looks_failed: 0,
         });
         self.drive(binding, binding::start(plugins, now), now);

@@ -1,10 +1,16 @@
 //! A pod waits before it is bound to a nearly full node while another party is binding pods to it.
 
 use crate::fixture::{Cluster, uid};
-use secondmate_core::port::{BindOutcome, PodWatch};
+use secondmate_core::port::{BindOutcome, Input, PodWatch};
+use secondmate_framework::{ApiWrite, PreBindStep, WriteVerb};
 use std::time::Duration;
 
 const LONGEST: Duration = Duration::from_secs(5);
+
+/// Pods give up at different times, up to an eighth earlier than the longest.
+fn assert_waited(waited: Duration, longest: Duration) {
+    assert!(waited <= longest && waited > longest * 7 / 8, "{waited:?} of {longest:?}");
+}
 
 /// A pod that waits for the last room of n1, where another scheduler has just bound a pod.
 fn yielding(reads: bool, pod: &str) -> Cluster {
@@ -50,7 +56,7 @@ fn each_pod_of_others_there_makes_it_wait_on_but_not_longer_than_is_configured()
         assert_eq!((cluster.step().as_str(), cluster.all_effects()), ("-", Vec::new()));
     }
     next(&mut cluster);
-    assert_eq!(cluster.now.since(began), LONGEST);
+    assert_waited(cluster.now.since(began), LONGEST);
     assert_eq!(cluster.all_effects(), ["observed Yielded time_is_up", "read n1"]);
     // After the read it is bound, no matter who else binds pods.
     cluster.assigned("h cpu=10m node=n1 scheduler=other");
@@ -143,6 +149,7 @@ fn a_pod_of_higher_priority_takes_the_room_of_one_that_waits() {
     let mut cluster = yielding(false, "p cpu=500m");
     cluster.pending("high cpu=900m priority=9");
     assert_eq!(cluster.step(), "high: unschedulable");
+    assert!(cluster.all_effects().contains(&"observed Yielded preempted".to_owned()));
     assert_eq!(cluster.place("p"), "ErrorBackoff");
 }
 
@@ -225,7 +232,7 @@ fn it_waits_for_them_no_longer_than_is_configured_and_not_at_all_if_that_is_disa
     let began = cluster.now;
     let bound = until_it_goes_on(&mut cluster);
     assert_eq!(bound[0], "observed Yielded time_is_up");
-    assert_eq!(cluster.now.since(began), Duration::from_secs(20));
+    assert_waited(cluster.now.since(began), Duration::from_secs(20));
 
     let mut cluster = beside_a_queue(Duration::ZERO);
     cluster.pending("p cpu=300m");
@@ -271,18 +278,76 @@ fn what_it_has_waited_in_earlier_attempts_counts() {
     assert_eq!(cluster.step(), "p -> n2");
     let began = cluster.now;
     assert_eq!(until_it_goes_on(&mut cluster), ["observed Yielded time_is_up", "bind p to n2"]);
-    assert_eq!(cluster.now.since(began), Duration::from_secs(8));
+    assert_waited(Duration::from_secs(12) + cluster.now.since(began), Duration::from_secs(20));
 }
 
 #[test]
-fn a_scheduler_that_binds_no_pods_is_not_waited_for() {
-    let mut cluster = beside_a_queue(LONGEST);
-    cluster.wait(2.1);
-    // Created on its node, not bound.
-    cluster.assigned("static cpu=1m node=n1 scheduler=other");
+fn schedulers_that_bind_no_pods_are_not_waited_for() {
+    for (after, by, waits) in [(2.1, None, false), (9.0, Some("third"), true), (10.1, Some("third"), false)] {
+        let mut cluster = beside_a_queue(LONGEST);
+        cluster.wait(after);
+        // Created on its node, not bound.
+        cluster.assigned("static cpu=1m node=n1 scheduler=other");
+        if let Some(by) = by {
+            cluster.assigned(&format!("t cpu=1m node=n1 scheduler={by} scheduled"));
+        }
+        cluster.pending("p cpu=300m");
+        assert!(cluster.step().starts_with("p -> n"));
+        assert_eq!(cluster.effects().is_empty(), waits, "{after}");
+    }
+}
+
+#[test]
+fn pods_that_no_node_could_take_are_not_waited_for_until_one_can() {
+    let mut cluster = Cluster::beside_others(false, LONGEST);
+    cluster.waiting_elsewhere("huge cpu=100 scheduler=other");
+    for number in 0..10 {
+        cluster.node(&format!("n{number} cpu=1"));
+    }
+    cluster.assigned("f cpu=1m node=n0 scheduler=other scheduled");
     cluster.pending("p cpu=300m");
     assert!(cluster.step().starts_with("p -> n"));
-    assert_eq!(cluster.effects().len(), 1, "it has bound nothing for two seconds");
+    assert_eq!(cluster.effects().len(), 1);
+    cluster.node("large cpu=100");
+    cluster.assigned("most cpu=99 node=large");
+    cluster.pending("q cpu=300m");
+    assert!(cluster.step().starts_with("q -> "));
+    assert_eq!(cluster.effects(), Vec::<String>::new());
+}
+
+#[test]
+fn a_pod_for_which_something_was_written_does_not_wait_for_them_in_a_later_attempt_either() {
+    let mut cluster = Cluster::beside_others(false, LONGEST);
+    cluster.node("n1 cpu=1");
+    cluster.node("n9 cpu=100m");
+    cluster.waiting_elsewhere("w cpu=900m scheduler=other");
+    let body = serde_json::json!({});
+    let write = ApiWrite { verb: WriteVerb::MergePatch, path: "/pv".to_owned(), body };
+    cluster.script.lines().pre_bind.insert("A/p".to_owned(), vec![PreBindStep::Write(vec![write])].into());
+    cluster.pending("p cpu=800m");
+    assert_eq!(cluster.step(), "p -> n1");
+    cluster.assigned("f cpu=1m node=n9 scheduler=other scheduled");
+    cluster.effects();
+    cluster.apply(Input::WriteFinished(uid("p"), Ok(())));
+    assert_eq!(cluster.effects(), ["bind p to n1"]);
+    cluster.answer("p", BindOutcome::Refused { code: 500, message: "no".to_owned() });
+    cluster.wait(10.0);
+    cluster.effects();
+    cluster.assigned("g cpu=1m node=n9 scheduler=other scheduled");
+    assert_eq!(cluster.step(), "p -> n1");
+    assert!(cluster.effects().contains(&"bind p to n1".to_owned()));
+}
+
+#[test]
+fn room_for_the_number_of_pods_is_left_as_well() {
+    let mut cluster = Cluster::beside_others(false, LONGEST);
+    cluster.node("n1 cpu=10 pods=4");
+    cluster.assigned("f cpu=1m node=n1 scheduler=other scheduled");
+    cluster.waiting_elsewhere("w1 scheduler=other");
+    cluster.waiting_elsewhere("w2 scheduler=other");
+    cluster.pending("p cpu=1m");
+    assert_eq!(cluster.step(), "p -> n1");
+    assert_eq!(cluster.effects(), Vec::<String>::new());
 }
 
 #[test]

@@ -345,11 +345,10 @@ impl Source {
     /// Reports that the object is gone. A pod may have been found on its node by a read after a lost answer before the watch saw it there,
     /// and now the watch will never show it there: so it is reported as gone from there as well, or its room would be taken for ever.
     async fn deleted(&mut self, key: Key) -> Result<(), Closed> {
-        let role = self.known.get(&key).copied().flatten();
-        let had_no_node = role.is_some_and(|role| role != PodWatch::Assigned);
+        let was_pending = self.known.get(&key) == Some(&Some(PodWatch::Pending));
         self.gone(key.clone()).await?;
         match key {
-            Key::Pod(uid) if had_no_node => {
+            Key::Pod(uid) if was_pending => {
                 self.tell(Message::Watched(Input::PodGone(PodWatch::Assigned, uid))).await
             }
             _ => Ok(()),

@@ -277,7 +277,7 @@ impl Metrics {
         let last_room_wait_duration = Labelled::histogram(["result"], || buckets(0.25, 2.0, 8));
         registry.register(
             "last_room_wait_duration_seconds",
-            "Duration in seconds that pods waited before being bound to a node that other schedulers might have been about to fill, by result: quiet, time_is_up, room_taken",
+            "Duration in seconds that pods waited before being bound to a node that other schedulers might have been about to fill, by result: quiet, time_is_up, room_taken, preempted",
             last_room_wait_duration.family(),
         );
         let binds_averted = Counter::default();
