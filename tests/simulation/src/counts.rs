@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// In the order in which they are printed.
-pub(crate) const KINDS: [&str; 26] = [
+pub(crate) const KINDS: [&str; 27] = [
     "events from outside",
     "turns",
     "inputs to the core",
@@ -23,6 +23,7 @@ pub(crate) const KINDS: [&str; 26] = [
     "binds past the guard",
     "crashes",
     "leaderships lost",
+    "waits for the last room",
     "watches listed anew",
     "watches silent",
     "guard outages",
