@@ -192,9 +192,9 @@ impl OthersWaiting {
             })
     }
 
-    /// How many pods count.
+    /// How many pods wait, whether they count or not.
     pub fn len(&self) -> usize {
-        usize::try_from(self.totals.values().map(|total| total.pods).sum::<i64>()).unwrap_or(0)
+        self.pods.len()
     }
 
     /// Checks that the totals agree with the pods.
@@ -222,8 +222,11 @@ impl OthersWaiting {
 
     /// Checks, at little cost, that no more pods are counted than are known.
     pub fn check_counts(&self) -> Result<(), String> {
-        let (counted, known) = (self.len(), self.pods.len());
-        if counted <= known && self.totals.values().all(|total| total.pods > 0) {
+        let counted: i64 = self.totals.values().map(|total| total.pods).sum();
+        let known = self.len();
+        if usize::try_from(counted).is_ok_and(|counted| counted <= known)
+            && self.totals.values().all(|total| total.pods > 0)
+        {
             return Ok(());
         }
         Err(format!("of {known} waiting pods of others, {counted} are counted: {:?}", self.totals))

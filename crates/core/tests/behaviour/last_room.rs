@@ -455,3 +455,21 @@ fn while_many_wait_those_that_go_on_do_not_wait_for_the_looks_of_the_others() {
     assert!(!due(&cluster), "a step looks at many");
     assert_eq!(cluster.effects(), Vec::<String>::new());
 }
+
+#[test]
+fn pods_differ_in_how_long_they_wait_at_most() {
+    // Two schedulers that wait for each other do not give up at the same moment.
+    let mut times: Vec<_> = (0..10)
+        .map(|number| {
+            let mut cluster = beside_a_queue(Duration::from_secs(20));
+            cluster.pending(&format!("p{number} cpu=300m"));
+            cluster.step();
+            let began = cluster.now;
+            assert_eq!(until_it_goes_on(&mut cluster)[0], "observed Yielded time_is_up");
+            cluster.now.since(began)
+        })
+        .collect();
+    times.sort_unstable();
+    times.dedup();
+    assert!(times.len() > 7, "{times:?}");
+}
