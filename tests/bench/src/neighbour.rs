@@ -278,7 +278,11 @@ impl Second {
         std::fs::write(&path, configuration)?;
         let path = path.to_str().context("a path that is text")?;
         let arguments = ["--config", path, "--leader-elect=false"];
-        cluster.start_measured_secondmate("secondmate", &arguments).map(Self::Secondmate)
+        // Not as an administrator, whose requests priority and fairness exempts.
+        let kubeconfig = cluster.kubeconfig_of_manifests("base")?;
+        cluster
+            .start_measured(secondmate_binary()?, "secondmate", &kubeconfig, &arguments)
+            .map(Self::Secondmate)
     }
 
     fn process(&mut self) -> &mut Process {

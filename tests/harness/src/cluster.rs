@@ -387,6 +387,25 @@ impl Cluster {
         answer["status"]["token"].as_str().map(str::to_owned).context("the answer has no token")
     }
 
+    /// A kubeconfig for the service account of `manifests/FOLDER`, which is created with the permissions that the manifests give it. So
+    /// the API server treats its requests as those of a program that was installed with them: it authorizes them, and priority and
+    /// fairness counts them, which it does not for administrators.
+    ///
+    /// # Errors
+    ///
+    /// When the manifests cannot be applied, or the file cannot be written.
+    pub fn kubeconfig_of_manifests(&self, folder: &str) -> Result<PathBuf> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests").join(folder);
+        let account = folder.join("serviceaccount.yaml").display().to_string();
+        for file in ["namespace.yaml", "serviceaccount.yaml", "rbac.yaml"] {
+            self.kubectl(&["apply", "-f", &folder.join(file).display().to_string()])?;
+        }
+        let fields = "jsonpath={.metadata.namespace} {.metadata.name}";
+        let account = self.kubectl(&["get", "-f", &account, "-o", fields])?;
+        let (namespace, name) = account.split_once(' ').context("a namespace and a name")?;
+        self.kubeconfig_for_token(name, &self.service_account_token(namespace, name)?)
+    }
+
     fn certified(&self, name: &str, user: &str, groups: &[&str], expired: bool) -> Result<PathBuf> {
         let name = file_name(name);
         let pair: Pair = self.authority.client(&name, user, groups, expired)?;

@@ -17,8 +17,10 @@ use crate::wait::wait_until;
 
 /// Name of the webhook configuration.
 const NAME: &str = "secondmate-guard";
-/// The Service through which the API server reaches it.
-const SERVICE: (&str, &str) = ("kube-system", "secondmate-guard");
+/// The manifests that make its namespace, its service account and its permissions.
+const MANIFESTS: &str = "overlays/guard";
+/// The Service through which the API server reaches it: its namespace, which is that of the manifests, and its name.
+const SERVICE: (&str, &str) = ("secondmate-guard", "secondmate-guard");
 const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
 /// The guard's timeout in seconds, as in the manifests.
 const TIMEOUT_S: u64 = 5;
@@ -44,8 +46,8 @@ pub enum GuardCertificate {
 }
 
 impl Cluster {
-    /// Starts the guard as an administrator, and makes the API server call it for each bind. Returns when it decides; a guard with an
-    /// expired certificate decides, but is not called.
+    /// Starts the guard with the service account of its manifests, and makes the API server call it for each bind. Returns when it
+    /// decides; a guard with an expired certificate decides, but is not called.
     ///
     /// # Errors
     ///
@@ -60,7 +62,7 @@ impl Cluster {
             .arg(format!("--guard-listen=127.0.0.1:{listen}"))
             .arg(format!("--listen=127.0.0.1:{metrics}"))
             .arg("--kubeconfig")
-            .arg(self.kubeconfig())
+            .arg(self.kubeconfig_of_manifests(MANIFESTS)?)
             .env("HOME", self.directory())
             .env_remove("KUBECONFIG");
         let mut client = json!({
