@@ -246,8 +246,7 @@ impl Doctor {
     /// Whether the certificate authority that the API server was given can be used.
     fn authority(&mut self, webhook: &Webhook, now: Timestamp) -> bool {
         let fault = |problem: String| (Severity::Fault, problem);
-        let restart =
-            "see the guard's log: it writes the caBundle, and needs get and update on this configuration";
+        let restart = "see the guard's log: it writes the caBundle, and needs get and update on this configuration; with --guard-tls-cert-file it does not, and the caBundle must be that of the authority of the file";
         let told = match decoded(&webhook.client_config.ca_bundle) {
             // An authority that the API server's machine trusts anyway.
             bundle if bundle.is_empty() && webhook.client_config.service.is_none() => Ok(()),
