@@ -264,6 +264,73 @@ components: [secondmate/manifests/components/guard-pod-monitor]
 }
 
 #[test]
+fn the_guard_serves_with_a_certificate_from_elsewhere() -> Result<()> {
+    let Some(tools) = Tools::require_or_skip("the_guard_serves_with_a_certificate_from_elsewhere") else {
+        return Ok(());
+    };
+    let render = |certificate: Value, clients: &str| {
+        let guard = json!({ "enabled": true, "certificate": certificate, "clientCAConfigMap": clients });
+        tools.render("guard", "fences", &json!({ "scheduler": { "enabled": false }, "guard": guard }))
+    };
+    let given = json!({ "secretName": "from-cert-manager", "injectCAFrom": "fences/guard" });
+    let issued = render(given, "api-servers")?;
+    let webhook = &issued["ValidatingWebhookConfiguration /secondmate-guard"];
+    assert_eq!(
+        webhook["metadata"]["annotations"],
+        json!({ "cert-manager.io/inject-ca-from": "fences/guard" })
+    );
+    assert_eq!(webhook["webhooks"][0]["clientConfig"]["caBundle"], Value::Null);
+
+    // Every file that the program is given is there, and it takes the options.
+    let pod = &issued["Deployment fences/secondmate-guard"]["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    let mounts = json!([
+        { "name": "certificate", "mountPath": "/etc/secondmate-guard/certificate", "readOnly": true },
+        { "name": "clients", "mountPath": "/etc/secondmate-guard/clients", "readOnly": true },
+    ]);
+    let volumes = json!([
+        { "name": "certificate", "secret": { "secretName": "from-cert-manager" } },
+        { "name": "clients", "configMap": { "name": "api-servers" } },
+    ]);
+    assert_eq!((&container["volumeMounts"], &pod["volumes"]), (&mounts, &volumes));
+    let args: Vec<&str> =
+        container["args"].as_array().context("args")?.iter().filter_map(Value::as_str).collect();
+    let files: Vec<&str> = args
+        .iter()
+        .filter_map(|arg| arg.split_once("=/etc/secondmate-guard/"))
+        .map(|(_, file)| file)
+        .collect();
+    assert_eq!(files, ["certificate/tls.crt", "certificate/tls.key", "clients/ca.crt"]);
+    let output =
+        Command::new(secondmate_binary()?)
+            .args(args.iter().map(|arg| {
+                arg.replace("0.0.0.0:10362", "127.0.0.1:0").replace("0.0.0.0:10361", "127.0.0.1:0")
+            }))
+            .arg("--kubeconfig=/nowhere")
+            .output()?;
+    let text = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("kubeconfig /nowhere: "), "{text}");
+
+    let authority = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+    let own = render(json!({ "secretName": "bought", "caBundle": authority }), "")?;
+    let webhook = &own["ValidatingWebhookConfiguration /secondmate-guard"];
+    assert_eq!(webhook["metadata"]["annotations"], Value::Null);
+    let bundle = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUIKLS0tLS1FTkQgQ0VSVElGSUNBVEUtLS0tLQo=";
+    assert_eq!(webhook["webhooks"][0]["clientConfig"]["caBundle"], bundle);
+    let volumes = &own["Deployment fences/secondmate-guard"]["spec"]["template"]["spec"]["volumes"];
+    assert_eq!(volumes.as_array().map(Vec::len), Some(1), "{volumes}");
+
+    // Only the clients are checked: the guard keeps a certificate of its own.
+    let checked = render(json!({}), "api-servers")?;
+    let pod = &checked["Deployment fences/secondmate-guard"]["spec"]["template"]["spec"];
+    assert_eq!(pod["volumes"], json!([{ "name": "clients", "configMap": { "name": "api-servers" } }]));
+    let args = pod["containers"][0]["args"].to_string();
+    assert!(!args.contains("tls") && args.contains("--guard-client-ca-file="), "{args}");
+    Ok(())
+}
+
+#[test]
 fn what_a_tenant_leaves_out_is_as_it_stands_for_all() -> Result<()> {
     let Some(tools) = Tools::require_or_skip("what_a_tenant_leaves_out_is_as_it_stands_for_all") else {
         return Ok(());
@@ -420,6 +487,19 @@ fn values_that_make_no_sense_are_refused() -> Result<()> {
         (json!({ "secure": { "enabled": "yes" } }), "secure"),
         (json!({ "tenants": { "red": { "secure": { "enabled": true } } } }), "secure"),
         (json!({ "guard": { "clusterIP": "10.96.0.62" } }), "clusterIP"),
+        (
+            json!({ "guard": { "enabled": true, "certificate": { "secretName": "tls" } } }),
+            "injectCAFrom or caBundle",
+        ),
+        (json!({ "guard": { "enabled": true, "certificate": { "injectCAFrom": "a/b" } } }), "no secretName"),
+        (
+            json!({ "guard": { "enabled": true, "certificate": {
+                "secretName": "tls", "injectCAFrom": "a/b", "caBundle": "-----BEGIN CERTIFICATE-----",
+            } } }),
+            "give one of them",
+        ),
+        (json!({ "guard": { "certificate": { "injectCAFrom": "guard" } } }), "injectCAFrom"),
+        (json!({ "guard": { "certificate": { "caBundle": "TUlJQg==" } } }), "caBundle"),
     ] {
         let error = tools.render("secondmate", "secondmate", &value);
         let error = error.err().with_context(|| format!("{value} is not refused"))?;
