@@ -48,15 +48,23 @@ enum TenantsCommand {
         /// such as `https://github.com/org/repo//manifests/base?ref=v1` or `git@host:org/repo//manifests/base`.
         #[arg(long, value_name = "PATH", default_value = "../../base")]
         base: String,
+        /// Component that changes each tenant's scheduler, such as `../../components/https`: a path or repository, as for --base. May
+        /// be repeated.
+        #[arg(long = "component", value_name = "PATH")]
+        components: Vec<String>,
     },
 }
 
 pub(crate) fn tenants(app: &App, args: &TenantsArgs) -> anyhow::Result<ExitCode> {
-    let TenantsCommand::Render { filename, dir, base } = &args.command;
+    let TenantsCommand::Render { filename, dir, base, components } = &args.command;
     let text = std::fs::read_to_string(filename).map_err(|why| {
         anyhow!("cannot read {}: {why}; give a readable file by --filename", filename.display())
     })?;
-    let files = render(app, &text, &base_of_tenant(base)?).with_context(|| filename.display().to_string())?;
+    let shared = Shared {
+        base: of_tenant("base", base)?,
+        components: components.iter().map(|path| of_tenant("component", path)).collect::<Result<_, _>>()?,
+    };
+    let files = render(app, &text, &shared).with_context(|| filename.display().to_string())?;
     write(dir, &files)?;
     let mut said: String = files.keys().map(|name| format!("{}\n", dir.join(name).display())).collect();
     for stale in left_over(dir, &files)? {
@@ -92,8 +100,14 @@ fn left_over(folder: &Path, files: &BTreeMap<PathBuf, String>) -> anyhow::Result
 /// The namespace of the Lease for which the manifests have a Role.
 const LEASE_NAMESPACE: &str = "kube-system";
 
-/// The files of the overlay by their paths in its folder; the base as seen from a tenant's folder.
-fn render(app: &App, text: &str, base: &str) -> anyhow::Result<BTreeMap<PathBuf, String>> {
+/// What all tenants are made from, as each tenant's kustomization names it.
+struct Shared {
+    base: String,
+    components: Vec<String>,
+}
+
+/// The files of the overlay by their paths in its folder.
+fn render(app: &App, text: &str, shared: &Shared) -> anyhow::Result<BTreeMap<PathBuf, String>> {
     let configuration = Configuration::parse(text, &app.catalogue_for(text)?)?;
     configuration.check_default_scheduler(false)?;
     check_election(&configuration)?;
@@ -124,7 +138,7 @@ fn render(app: &App, text: &str, base: &str) -> anyhow::Result<BTreeMap<PathBuf,
         let needed = rights(std::slice::from_ref(&profiles[at]));
         let further: Vec<Right> = needed.difference(&granted).copied().collect();
         files.insert(folder.join("config.yaml"), text);
-        files.insert(folder.join("kustomization.yaml"), tenant(name, scheduler, base, &further));
+        files.insert(folder.join("kustomization.yaml"), tenant(name, scheduler, shared, &further));
     }
     files.insert("kustomization.yaml".into(), overlay(&names));
     files.insert("namespace.yaml".into(), NAMESPACE.to_owned());
@@ -177,28 +191,28 @@ fn names(configuration: &Configuration) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-/// The base as each tenant's kustomization names it, which is one folder below the overlay.
-fn base_of_tenant(base: &str) -> anyhow::Result<String> {
+/// The path, given by this option, as each tenant's kustomization names it, which is one folder below the overlay.
+fn of_tenant(option: &str, path: &str) -> anyhow::Result<String> {
     ensure!(
-        !Path::new(base).is_absolute(),
-        "--base {base}: kustomize accepts no absolute path: give the path from the overlay's directory, such as ../../base"
+        !Path::new(path).is_absolute(),
+        "--{option} {path}: kustomize accepts no absolute path: give the path from the overlay's directory, such as ../../base"
     );
-    Ok(if is_remote(base) { base.to_owned() } else { format!("../{base}") })
+    Ok(if is_remote(path) { path.to_owned() } else { format!("../{path}") })
 }
 
 /// Whether kustomize takes it as a repository to clone and not as a path: it has a scheme or a user, or is on GitHub. That is the rule of
 /// `NewRepoSpecFromURL` in kustomize's `api/internal/git/repospec.go`.
-fn is_remote(base: &str) -> bool {
-    let base = base.to_ascii_lowercase();
-    let base = base.strip_prefix("git::").unwrap_or(&base);
+fn is_remote(path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    let path = path.strip_prefix("git::").unwrap_or(&path);
     let is_user = |user: &str| {
         user.starts_with(|first: char| first.is_ascii_alphabetic())
             && user.chars().all(|character| character.is_ascii_alphanumeric() || character == '-')
     };
-    base.contains("://")
-        || base.starts_with("github.com/")
-        || base.starts_with("github.com:")
-        || base.split_once('@').is_some_and(|(user, _)| is_user(user))
+    path.contains("://")
+        || path.starts_with("github.com/")
+        || path.starts_with("github.com:")
+        || path.split_once('@').is_some_and(|(user, _)| is_user(user))
 }
 
 fn yaml(value: &Value) -> anyhow::Result<String> {
@@ -218,7 +232,10 @@ resources:
     )
 }
 
-fn tenant(name: &str, scheduler: &str, base: &str, further: &[Right]) -> String {
+fn tenant(name: &str, scheduler: &str, shared: &Shared, further: &[Right]) -> String {
+    let Shared { base, components } = shared;
+    let components: String = components.iter().map(|path| format!("  - {path}\n")).collect();
+    let components = if components.is_empty() { components } else { format!("components:\n{components}") };
     format!(
         "\
 # The scheduler of tenant {name}: its own name, its own Lease, its own Deployment.
@@ -231,7 +248,7 @@ labels:
     includeSelectors: true
 resources:
   - {base}
-patches:
+{components}patches:
   # All tenants share the namespace, which is defined one level above.
   - target:
       kind: Namespace
@@ -311,7 +328,8 @@ mod tests {
     const HEAD: &str = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n";
 
     fn rendered(text: &str) -> anyhow::Result<BTreeMap<PathBuf, String>> {
-        render(&App::new(), text, "../../../base")
+        let shared = Shared { base: "../../../base".to_owned(), components: Vec::new() };
+        render(&App::new(), text, &shared)
     }
 
     /// After a change: `UPDATE_EXPECT=1 cargo test -p secondmate tenants`.
@@ -366,7 +384,7 @@ mod tests {
             // Without a scheme or a user, kustomize takes only GitHub for a host.
             ("example.com/org/repo", "../example.com/org/repo"),
         ] {
-            assert_eq!(base_of_tenant(base).expect("a path"), expected);
+            assert_eq!(of_tenant("base", base).expect("a path"), expected);
         }
         for base in [
             "https://example.com/org/repo//base?ref=v1",
@@ -375,10 +393,28 @@ mod tests {
             "github.com/org/repo//manifests/base?ref=v1",
             "git::https://example.com/org/repo//base",
         ] {
-            assert_eq!(base_of_tenant(base).expect("a repository"), base);
+            assert_eq!(of_tenant("base", base).expect("a repository"), base);
         }
-        let error = base_of_tenant("/manifests/base").expect_err("kustomize refuses it").to_string();
+        let error = of_tenant("base", "/manifests/base").expect_err("kustomize refuses it").to_string();
         assert!(error.contains("--base /manifests/base: kustomize accepts no absolute path"), "{error}");
+    }
+
+    #[test]
+    fn components_are_those_of_every_tenant() {
+        let shared =
+            Shared { base: "../b".to_owned(), components: vec!["../https".to_owned(), "../more".to_owned()] };
+        let text = format!("{HEAD}profiles: [{{schedulerName: red}}, {{schedulerName: blue}}]\n");
+        let files = render(&App::new(), &text, &shared).expect("rendered");
+        for tenant in ["red", "blue"] {
+            let kustomization = documents(&files[&Path::new(tenant).join("kustomization.yaml")])[0].value();
+            assert_eq!(
+                kustomization.expect("YAML")["components"],
+                json!(["../https", "../more"]),
+                "{tenant}"
+            );
+        }
+        let error = of_tenant("component", "/https").expect_err("kustomize refuses it").to_string();
+        assert!(error.starts_with("--component /https: "), "{error}");
     }
 
     #[test]
