@@ -128,17 +128,22 @@ impl DisruptionBudget {
         self.selector.as_ref().is_ok_and(|selector| !selector.is_everything() && !selector.is_nothing())
     }
 
-    /// Whether evicting the pod uses up a disruption of this budget, which is in `namespace`: the budget protects the pod (a pod
-    /// without labels is never protected) and does not count it as disrupted already.
-    ///
-    /// Source of the rule: `filterPodsWithPDBViolation` in `pkg/scheduler/framework/preemption`.
+    /// Whether this budget, which is in `namespace`, protects the pod. A pod without labels is never protected.
     #[must_use]
-    pub fn is_charged_for(&self, namespace: &Atom, pod: &Pod) -> bool {
+    pub fn protects(&self, namespace: &Atom, pod: &Pod) -> bool {
         *namespace == pod.namespace
             && !pod.labels.is_empty()
             && self.protects_pods()
             && self.selector.as_ref().is_ok_and(|selector| selector.matches(&pod.labels))
-            && !self.disrupted_pods.contains(&pod.name)
+    }
+
+    /// Whether evicting the pod uses up a disruption of this budget, which is in `namespace`: the budget protects the pod and does
+    /// not count it as disrupted already.
+    ///
+    /// Source of the rule: `filterPodsWithPDBViolation` in `pkg/scheduler/framework/preemption`.
+    #[must_use]
+    pub fn is_charged_for(&self, namespace: &Atom, pod: &Pod) -> bool {
+        self.protects(namespace, pod) && !self.disrupted_pods.contains(&pod.name)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::observe::Observer;
 use crate::others::OtherBinders;
 use crate::write::{
     Binder, EventNote, EventSink, Evictor, Leading, NodeReader, PluginWriter, StatusChange, StatusWriter,
-    Verifier,
+    Verifier, relied_on,
 };
 use secondmate_core::Scheduler;
 use secondmate_core::port::Effect;
@@ -291,7 +291,8 @@ impl Engine {
                     true
                 }
                 Effect::Evict { victim, preemptor, profile } => {
-                    writers.evictor.evict(&victim, &preemptor, &profile);
+                    let relied_on = relied_on(self.scheduler.objects(), &victim);
+                    writers.evictor.evict(victim, &preemptor, &profile, relied_on);
                     true
                 }
                 Effect::PatchStatus { pod, condition, nomination } => {

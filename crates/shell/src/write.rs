@@ -6,6 +6,7 @@
 //! the engine allows. The status of pods and events are not answered: they have bounded queues of their own.
 
 mod bind;
+mod budgets;
 mod events;
 mod evict;
 mod pace;
@@ -16,6 +17,7 @@ mod status;
 mod verify;
 
 pub(crate) use bind::Binder;
+pub(crate) use budgets::{BudgetReader, relied_on};
 pub(crate) use events::{EventNote, EventSink, EventSinkConfig};
 pub(crate) use evict::Evictor;
 pub(crate) use plugin::PluginWriter;

@@ -130,6 +130,7 @@ pub struct Metrics {
     kubelet_rejections: Labelled<Counter, 1>,
     preemptions_put_off: Labelled<Counter, 1>,
     node_reads: Labelled<Counter, 1>,
+    budget_reads: Labelled<Counter, 1>,
     last_room_wait_duration: Labelled<Histogram, 1>,
     bind_requests: Labelled<Counter, 1>,
     /// Calls of HTTP extenders.
@@ -244,6 +245,11 @@ impl Metrics {
     /// Reads of a node's pods before a binding with this result.
     pub fn node_reads(&self, result: &str) -> Counter {
         self.node_reads.get([result])
+    }
+
+    /// Reads of the budgets that allow an eviction, with this result.
+    pub fn budget_reads(&self, result: &str) -> Counter {
+        self.budget_reads.get([result])
     }
 
     /// How long pods waited for the last room of a node, with this result (`quiet`, `time_is_up`, `room_taken`).

@@ -262,6 +262,7 @@ async fn names_and_types_are_kube_schedulers() {
             "secondmate_bind_conflicts counter",
             "secondmate_bind_requests counter",
             "secondmate_binds_averted counter",
+            "secondmate_budget_reads counter",
             "secondmate_build_info gauge",
             "secondmate_cache_comparer_differences gauge",
             "secondmate_cache_comparer_runs counter",

@@ -21,7 +21,8 @@ use crate::tasks::Tasks;
 use crate::unserved::report::Report;
 use crate::watch::{self, Currency, Originals, UnfitObjects, Watch};
 use crate::write::{
-    Binder, EventSink, EventSinkConfig, Evictor, Leading, NodeReader, PluginWriter, StatusWriter, Verifier,
+    Binder, BudgetReader, EventSink, EventSinkConfig, Evictor, Leading, NodeReader, PluginWriter,
+    StatusWriter, Verifier,
 };
 use secondmate_framework::{Extenders, Parity};
 use secondmate_telemetry::{Admin, Metrics, Probe};
@@ -140,7 +141,13 @@ impl Parts {
                 Originals::for_extenders(extenders.clone())
                     .or_all(watch::reads_whole_objects(&options.profiles)),
             ),
-            evictor: Evictor::new(caller, leading.clone(), inbox.clone(), tasks.clone()),
+            evictor: Evictor::new(
+                caller,
+                leading.clone(),
+                inbox.clone(),
+                tasks.clone(),
+                BudgetReader::new(self.reader.clone(), self.metrics.clone()),
+            ),
             status,
             events,
         };

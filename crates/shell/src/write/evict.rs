@@ -1,19 +1,25 @@
-//! Evictions: a victim is marked as disrupted and then deleted.
+//! Evictions: the budgets that allow it are looked at, and the victim is marked as disrupted and then deleted.
 
-use super::{Leading, PodRef, is_other_pod, wire_time};
+use super::{BudgetReader, Leading, PodRef, is_other_pod, wire_time};
 use crate::call::{Call, CallError, Caller, Content};
 use crate::inbox::{Inbox, Message};
 use crate::retry::{self, Failure, RetryPolicy};
 use crate::tasks::Tasks;
 use http::Method;
 use secondmate_core::port::{EvictError, Evicted, Input};
+use secondmate_model::objects::ObjectName;
 use secondmate_model::{Atom, Pod};
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio::time::sleep;
 
 /// Maximum concurrent evictions.
 const CONCURRENCY: usize = 16;
+/// How long the answer is held back if a budget allows no disruption any more. The preemptor is retried at once, and until the watch shows that
+/// budget, it would choose the same victim again.
+const UNTIL_SHOWN: Duration = Duration::from_secs(1);
 
 /// Evicts pods.
 #[derive(Clone)]
@@ -22,22 +28,33 @@ pub(crate) struct Evictor {
     leading: Leading,
     inbox: Inbox,
     tasks: Tasks,
+    budgets: BudgetReader,
     slots: Arc<Semaphore>,
 }
 
 impl Evictor {
-    pub fn new(caller: Caller, leading: Leading, inbox: Inbox, tasks: Tasks) -> Self {
-        Self { caller, leading, inbox, tasks, slots: Arc::new(Semaphore::new(CONCURRENCY)) }
+    pub fn new(caller: Caller, leading: Leading, inbox: Inbox, tasks: Tasks, budgets: BudgetReader) -> Self {
+        Self { caller, leading, inbox, tasks, budgets, slots: Arc::new(Semaphore::new(CONCURRENCY)) }
     }
 
-    pub fn evict(&self, victim: &Pod, preemptor: &Pod, profile: &Atom) {
+    /// Evicts the victim, unless one of the budgets that it relies on allows no disruption any more.
+    pub fn evict(&self, victim: Arc<Pod>, preemptor: &Pod, profile: &Atom, relied_on: Vec<ObjectName>) {
         let this = self.clone();
-        let (pod, preemptor, profile) = (PodRef::from(victim), preemptor.uid.clone(), profile.clone());
-        let mark = (!victim.preempted_by_scheduler).then(|| mark(&pod, &profile, victim.generation));
+        let (pod, preemptor) = (PodRef::from(&*victim), preemptor.uid.clone());
+        let mark = (!victim.preempted_by_scheduler).then(|| mark(&pod, profile, victim.generation));
         let tasks = self.tasks.clone();
         tasks.spawn("eviction", async move {
-            let _slot = this.slots.acquire().await.expect("the semaphore is never closed");
-            let result = this.evict_now(&pod, mark).await;
+            let slot = this.slots.acquire().await.expect("the semaphore is never closed");
+            let result = match this.budgets.exhausted(&victim, &relied_on).await {
+                None => this.evict_now(&pod, mark).await,
+                Some(budget) => {
+                    drop(slot);
+                    let why = format!("PodDisruptionBudget {budget} allows no disruption any more");
+                    tracing::info!(pod = pod.full_name(), "not evicted: {why}");
+                    sleep(UNTIL_SHOWN).await;
+                    Err(EvictError::NotDone(why))
+                }
+            };
             let answer = Input::EvictFinished { preemptor, victim: pod.uid, result };
             let _ = this.inbox.send(Message::Answered(answer)).await;
         });
@@ -115,7 +132,6 @@ mod tests {
     use kube_client::client::Body;
     use secondmate_telemetry::Metrics;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
     use tokio::sync::watch;
     use tokio_util::sync::CancellationToken;
 
@@ -159,7 +175,8 @@ mod tests {
         let (_sender, term) = watch::channel(Some(Term::unlimited()));
         let (inbox, _messages) = Inbox::new(&Metrics::new());
         let (tasks, _failures) = Tasks::new(CancellationToken::new());
-        let evictor = Evictor::new(caller, Leading::new(term), inbox, tasks);
+        let budgets = BudgetReader::new(caller.clone(), Metrics::new());
+        let evictor = Evictor::new(caller, Leading::new(term), inbox, tasks, budgets);
         match evictor.evict_now(&pod(), None).await {
             Ok(Evicted::Deleted) => "deleted",
             Ok(Evicted::Gone) => "gone",

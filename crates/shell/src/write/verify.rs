@@ -44,7 +44,8 @@ impl Verifier {
     }
 }
 
-fn found(body: &[u8], uid: &Uid) -> Verified {
+/// What the API server's answer says about the pod with this UID.
+pub(super) fn found(body: &[u8], uid: &Uid) -> Verified {
     let pod = match Source::try_from(body).and_then(Source::pod) {
         Ok(pod) if &*pod.metadata.uid != uid.as_str() => return Verified::Gone,
         Ok(pod) => Pod::new(&pod).map_err(|error| error.to_string()),

@@ -2,6 +2,7 @@
 
 mod access;
 mod binding;
+mod budgets;
 mod doctor;
 mod events;
 mod extenders;

@@ -145,6 +145,7 @@ const STAY_AT_ZERO: &[(&str, &str)] = &[
     ("secondmate_pods_unserved", "pods whose scheduler name nobody serves"),
     ("secondmate_kubelet_rejections", "another scheduler that takes the same room"),
     ("secondmate_node_reads", "another scheduler that binds pods"),
+    ("secondmate_budget_reads", "a preemption that a PodDisruptionBudget allows"),
     ("secondmate_last_room_wait_duration_seconds", "another scheduler that binds pods to the same node"),
     ("secondmate_binds_averted", "the same, and a watch that lags"),
     ("scheduler_preemption_pdb_violations", "a preemption against a PodDisruptionBudget"),

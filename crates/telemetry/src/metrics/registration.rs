@@ -268,6 +268,12 @@ impl Metrics {
             "Number of times the pods of a nearly full node were read before binding to it, by result: nothing_new, new_pods, failed",
             node_reads.family(),
         );
+        let budget_reads = Labelled::counter(["result"]);
+        registry.register(
+            "budget_reads",
+            "Number of times the PodDisruptionBudgets that allow an eviction were read before it, by result: allowed, exhausted (and not evicted), failed",
+            budget_reads.family(),
+        );
         let bind_concurrency = Gauge::default();
         registry.register(
             "bind_concurrency",
@@ -405,6 +411,7 @@ impl Metrics {
             kubelet_rejections,
             preemptions_put_off,
             node_reads,
+            budget_reads,
             last_room_wait_duration,
             bind_concurrency,
             binds_averted,

@@ -35,6 +35,7 @@ pub fn touch(metrics: &Metrics) {
     metrics.kubelet_rejections("OutOfcpu").inc();
     metrics.preemptions_put_off("victims_came_back").inc();
     metrics.node_reads("nothing_new").inc();
+    metrics.budget_reads("allowed").inc();
     metrics.last_room_wait_duration("quiet").observe(1.5);
     metrics.set_build("0.1.0", "abc", "1.37");
     metrics.set_feature("PodLevelResources", "beta", true);
