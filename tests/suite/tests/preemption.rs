@@ -1,7 +1,7 @@
 //! Evictions beside somebody who brings the victims back.
 
 use anyhow::{Context, Result, ensure};
-use secondmate_harness::{Cluster, Options, Process};
+use secondmate_harness::{Cluster, MeasuredScheduler, Options};
 use secondmate_suite::{SharedStage, Stage, World, events, node, object, pod};
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ fn stage(test: &str) -> Result<Option<&'static Stage>> {
 
 /// A node that is full with a pod which its controller puts back there as soon as it is evicted, as another scheduler would, and a
 /// scheduler whose pod needs the room.
-fn looping<'a>(stage: &'a Stage, name: &str, breaks_loops: bool) -> Result<(World<'a>, Process)> {
+fn looping<'a>(stage: &'a Stage, name: &str, breaks_loops: bool) -> Result<(World<'a>, MeasuredScheduler)> {
     let world = World::new(stage, name)?;
     world.create_nodes(&[node(name, json!({}))])?;
     priority_class(&world, name, 1000)?;
@@ -42,7 +42,7 @@ fn priority_class(world: &World<'_>, name: &str, value: i32) -> Result<()> {
 }
 
 /// A scheduler that serves this name and may evict pods of all.
-fn start_preempting(stage: &Stage, name: &str, breaks_loops: bool) -> Result<Process> {
+fn start_preempting(stage: &Stage, name: &str, breaks_loops: bool) -> Result<MeasuredScheduler> {
     let path = stage.cluster.directory().join(format!("{name}.yaml"));
     std::fs::write(
         &path,
@@ -53,7 +53,7 @@ fn start_preempting(stage: &Stage, name: &str, breaks_loops: bool) -> Result<Pro
         ),
     )?;
     let path = path.to_str().context("a path that is text")?;
-    stage.start_secondmate(stage.cluster.kubeconfig(), &["--config", path, "--leader-elect=false"])
+    stage.cluster.start_measured_secondmate(name, &["--config", path, "--leader-elect=false"])
 }
 
 /// How often a pod was evicted.
@@ -129,8 +129,12 @@ fn preemptions_at_once_never_overdraw_a_budget() -> Result<()> {
     for preemptor in &preemptors {
         world.create("pods", &pod(preemptor, name, changes.clone()))?;
     }
-    let _scheduler = start_preempting(stage, name, true)?;
+    let scheduler = start_preempting(stage, name, true)?;
     world.wait_bound(&preemptors)?;
+    // The budget was read before each eviction that it allows.
+    let reads =
+        |result: &str| scheduler.value(&format!("secondmate_budget_reads_total{{result=\"{result}\"}}"));
+    ensure!(reads("allowed")? >= ALLOWED as f64 && reads("failed")? == 0.0, "reads of the budget");
     let pods = world.pods()?;
     let left = |protected: bool| {
         let is_left = |pod: &&Value| {
