@@ -95,9 +95,9 @@ pub(super) struct Judge {
     /// Pods that are leaving or gone: their eviction succeeded, or the watch has shown it. A preemption that chose one of them earlier still
     /// evicts it when its turn comes, and that is not another disruption.
     leaving: BTreeSet<Uid>,
-    /// Victims whose evictions have not been answered yet, and since when. Requesting one of them again is not another disruption, whatever a
-    /// budget's status says in the meantime.
-    asked: BTreeMap<Uid, Timestamp>,
+    /// Victims with the preemptors for which their evictions have not been answered yet, and since when. Requesting one of them again is not
+    /// another disruption, whatever a budget's status says in the meantime.
+    asked: BTreeMap<Uid, BTreeMap<Uid, Timestamp>>,
     /// The same for victims whose eviction may have been carried out, since there was no answer.
     unanswered: BTreeMap<Uid, Timestamp>,
     /// When each pod may first have had room on a node, as far as the core knows: one of another scheduler when it was first shown there,
@@ -194,7 +194,12 @@ impl Judge {
             }
             Input::EvictFinished { preemptor, victim, result } => {
                 self.answered.insert(preemptor.clone());
-                self.asked.remove(victim);
+                let asked = self.asked.entry(victim.clone()).or_default();
+                asked.remove(preemptor);
+                let others_asked = !asked.is_empty();
+                if !others_asked {
+                    self.asked.remove(victim);
+                }
                 match result {
                     Ok(_) => {
                         self.leaving.insert(victim.clone());
@@ -202,6 +207,8 @@ impl Judge {
                     Err(EvictError::Unknown(_)) => {
                         self.unanswered.insert(victim.clone(), now);
                     }
+                    // It may still be carried out for another pod.
+                    Err(EvictError::NotDone(_)) if others_asked => {}
                     Err(EvictError::NotDone(_)) => {
                         for told in self.budgets.values_mut() {
                             told.open.retain(|open| open.victim != *victim);
@@ -305,11 +312,13 @@ impl Judge {
                     preemptor.full_name()
                 );
                 let recently = |since: &Timestamp| now < *since + OPEN_FOR;
-                let asked = self.asked.get(&victim.uid).is_some_and(recently)
+                let asked = self.asked.get(&victim.uid).is_some_and(|asked| asked.values().any(recently))
                     || self.unanswered.get(&victim.uid).is_some_and(recently);
-                if !asked && !self.leaving.contains(&victim.uid) {
-                    self.charged(victim, preemptor, now);
-                    self.asked.insert(victim.uid.clone(), now);
+                if !self.leaving.contains(&victim.uid) {
+                    if !asked {
+                        self.charged(victim, preemptor, now);
+                    }
+                    self.asked.entry(victim.uid.clone()).or_default().insert(preemptor.uid.clone(), now);
                 }
             }
             _ => {}

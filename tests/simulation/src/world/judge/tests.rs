@@ -265,6 +265,37 @@ fn a_last_victim_that_leaves_already_is_no_disruption_of_its_preemption() {
     evict_from(&mut judge, ["other", "m", "other-preemptor"], at(1500));
 }
 
+/// Of two evictions of one victim, the first is refused; the other is on its way.
+fn refused_for_one_of_two(judge: &mut Judge) {
+    evict_from(judge, ["victim", "n", "first"], at(0));
+    evict_from(judge, ["victim", "n", "second"], at(0));
+    judge.turn_ends();
+    let (preemptor, victim) = (Uid::from("first"), Uid::from("victim"));
+    let result = Err(EvictError::NotDone("403".to_owned()));
+    judge.input(&Input::EvictFinished { preemptor, victim, result }, false, at(300));
+    judge.turn_ends();
+}
+
+#[test]
+fn a_victim_that_leaves_for_another_pod_counts_once_however_often_it_is_asked_to() {
+    let mut judge = Judge::default();
+    budget(&mut judge, 2);
+    refused_for_one_of_two(&mut judge);
+    // It shows the second eviction, whose answer is late.
+    budget(&mut judge, 1);
+    evict_from(&mut judge, ["victim", "n", "first"], at(400));
+    evict_from(&mut judge, ["other", "m", "third"], at(500));
+}
+
+#[test]
+#[should_panic(expected = "budgets")]
+fn a_victim_that_may_leave_for_another_pod_counts_although_one_eviction_was_refused() {
+    let mut judge = Judge::default();
+    budget(&mut judge, 1);
+    refused_for_one_of_two(&mut judge);
+    evict_from(&mut judge, ["other", "m", "third"], at(500));
+}
+
 #[test]
 fn a_pod_that_was_bound_and_not_rejected_has_lost_nothing_where_an_old_list_brings_it_back() {
     let mut judge = Judge::default();
