@@ -3,12 +3,13 @@
 use crate::fixture::*;
 use anyhow::Result;
 use secondmate_sandbox::{Fault, Sandbox, Target, Verb, When};
+use secondmate_shell::Shell;
 use serde_json::{Value, json};
 
 const BUDGETS: &str = "poddisruptionbudgets";
 
-/// A full node of two pods that a budget protects, one of which may be disrupted.
-async fn protected(sandbox: &Sandbox) -> Result<()> {
+/// A full node of two pods that a budget protects, one of which may be disrupted, as the scheduler knows.
+async fn protected(sandbox: &Sandbox, shell: &Shell) -> Result<()> {
     for name in ["low-0", "low-1"] {
         let mut low = pod(name, "2");
         low["metadata"]["labels"] = json!({ "app": "low" });
@@ -20,7 +21,10 @@ async fn protected(sandbox: &Sandbox) -> Result<()> {
         "metadata": { "name": "low", "namespace": "default" },
         "spec": { "minAvailable": 1, "selector": { "matchLabels": { "app": "low" } } },
     }))?;
-    until("a pod may be disrupted", || allowed(sandbox) == 1).await;
+    until_core(shell, "a pod may be disrupted", |core| {
+        core.objects().disruption_budgets.values().any(|budget| budget.disruptions_allowed == 1)
+    })
+    .await;
     Ok(())
 }
 
@@ -46,11 +50,7 @@ async fn a_budget_that_the_watch_has_not_shown_to_be_used_up_is_not_overdrawn() 
     let options = options(&sandbox);
     let metrics = options.admin.metrics.clone();
     let shell = try_start(options).await?;
-    protected(&sandbox).await?;
-    until_core(&shell, "it is known", |core| {
-        core.objects().disruption_budgets.values().any(|budget| budget.disruptions_allowed == 1)
-    })
-    .await;
+    protected(&sandbox, &shell).await?;
 
     // From now on, no watch shows any budget, and then both pods have to stay.
     let mute = sandbox.faults().inject(Target::of(Verb::Watch, BUDGETS), Fault::BlackHole, When::Always);
@@ -81,11 +81,7 @@ async fn a_budget_that_allows_it_or_cannot_be_read_is_no_obstacle() -> Result<()
         let options = options(&sandbox);
         let metrics = options.admin.metrics.clone();
         let shell = try_start(options).await?;
-        protected(&sandbox).await?;
-        until_core(&shell, "it is known", |core| {
-            core.objects().disruption_budgets.values().any(|budget| budget.disruptions_allowed == 1)
-        })
-        .await;
+        protected(&sandbox, &shell).await?;
         if let Some(fault) = fault {
             sandbox.faults().inject(Target::of(Verb::List, BUDGETS), fault, When::Always);
         }
